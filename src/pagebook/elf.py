@@ -1,0 +1,150 @@
+"""ELF files, read with pyelftools and trusted in nothing: header, segments, symbols, notes as plain data.
+
+Whatever is wrong with a file - cut short, of another machine, with impossible headers - comes out as one
+`BadFile` that says what was found.  What the segments mean is for others: this module loads nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from pagebook.errors import BadFile
+
+MOST_SEGMENTS = 4096
+
+
+class Segment(NamedTuple):
+    """A program header: ``offset`` and ``filesz`` in the file, ``vaddr``, ``paddr`` and ``memsz`` in memory."""
+
+    kind: str
+    offset: int
+    vaddr: int
+    paddr: int
+    filesz: int
+    memsz: int
+    flags: int
+
+
+@dataclass(frozen=True)
+class Elf:
+    """What an ELF file says of itself, and its size in bytes."""
+
+    name: str
+    kind: str
+    entry: int
+    size: int
+    segments: tuple[Segment, ...]
+    symbols: dict[str, int] = field(default_factory=dict)
+    notes: tuple[tuple[str, int, bytes], ...] = ()
+
+    @property
+    def loads(self) -> tuple[Segment, ...]:
+        """The PT_LOAD segments in file order."""
+        return tuple(s for s in self.segments if s.kind == "PT_LOAD")
+
+    def expect(self, kind: str, what: str) -> Elf:
+        """This file, when it is of ``kind`` (``ET_EXEC``, ``ET_CORE``); BadFile otherwise."""
+        if self.kind != kind:
+            raise BadFile(f"{self.name} is an ELF file of type {self.kind}; {what} is of type {kind}")
+        return self
+
+
+def read_bytes(path: str | Path, what: str) -> bytes:
+    """The whole file; BadFile with the system's reason when it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise BadFile(f"cannot read {what} {str(path)!r}: {error.strerror}") from error
+
+
+def read_elf(stream: BinaryIO, name: str, size: int) -> Elf:
+    """Read a RISC-V ELF file of ``size`` bytes; BadFile when it is anything else or not whole."""
+    try:
+        file = ELFFile(stream)
+        segments = _segments(file, name)
+        elf = Elf(name, file["e_type"], file["e_entry"], size, segments)
+        _check(file, elf)
+        symbols = _symbols(file)
+        notes = tuple(
+            (str(note["n_name"]), _note_type(note["n_type"]), bytes(note["n_descdata"]))
+            for segment in file.iter_segments("PT_NOTE")
+            for note in segment.iter_notes()  # type: ignore[attr-defined]
+        )
+    except BadFile:
+        raise
+    except (
+        ELFError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        UnicodeError,
+        MemoryError,
+    ) as error:
+        reason = str(error) or type(error).__name__
+        raise BadFile(f"{name} is not a whole ELF file: {reason}") from error
+    return Elf(name, elf.kind, elf.entry, size, segments, symbols, notes)
+
+
+def _note_type(value: int | str) -> int:
+    return value if isinstance(value, int) else -1
+
+
+def _segments(file: ELFFile, name: str) -> tuple[Segment, ...]:
+    if file.elfclass != 64 or not file.little_endian or file["e_machine"] != "EM_RISCV":
+        order = "little" if file.little_endian else "big"
+        raise BadFile(
+            f"{name} is a {file.elfclass}-bit {order}-endian ELF file for {file['e_machine']}; "
+            "pagebook needs a 64-bit little-endian one for EM_RISCV"
+        )
+    count = file.num_segments()
+    if count > MOST_SEGMENTS:
+        raise BadFile(f"{name} claims {count} program headers; no such file has more than {MOST_SEGMENTS}")
+    return tuple(
+        Segment(
+            str(s["p_type"]),
+            s["p_offset"],
+            s["p_vaddr"],
+            s["p_paddr"],
+            s["p_filesz"],
+            s["p_memsz"],
+            s["p_flags"],
+        )
+        for s in file.iter_segments()
+    )
+
+
+def _check(file: ELFFile, elf: Elf) -> None:
+    for number, segment in enumerate(elf.segments):
+        if segment.offset + segment.filesz > elf.size:
+            raise BadFile(
+                f"{elf.name} is cut short: segment {number} ends at byte {segment.offset + segment.filesz}, "
+                f"the file at {elf.size}"
+            )
+    for number, segment in enumerate(elf.loads):
+        if segment.memsz < segment.filesz or segment.vaddr + segment.memsz > 1 << 64:
+            raise BadFile(
+                f"{elf.name}: load segment {number} at {segment.vaddr:#x} claims {segment.memsz:#x} bytes of memory "
+                f"for {segment.filesz:#x} in the file, which cannot be"
+            )
+    table_end = file["e_phoff"] + file["e_phnum"] * file["e_phentsize"]
+    if file["e_phnum"] and table_end > elf.size:
+        raise BadFile(f"{elf.name} is cut short: its program headers end at byte {table_end}, the file at {elf.size}")
+
+
+def _symbols(file: ELFFile) -> dict[str, int]:
+    symbols = {}
+    for section in file.iter_sections():
+        if isinstance(section, SymbolTableSection):
+            for symbol in section.iter_symbols():
+                if symbol.name and symbol["st_shndx"] != "SHN_UNDEF":
+                    symbols[symbol.name] = symbol["st_value"]
+    return symbols

@@ -1,0 +1,172 @@
+"""The waist of the hourglass: a Machine is memory, its address spaces, and the names of what is in them.
+
+The model and every other source produce one; every question takes one.  It is a description: what is mapped and
+what is free is in the bytes, never here.  `to_note` and `from_note` turn all but the bytes into plain data, so that
+a saved machine opens again with nothing lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pagebook.errors import BadFile, BadTarget
+from pagebook.frames import FreeList
+from pagebook.memory import Memory
+from pagebook.sv import FORMATS
+from pagebook.table import AddressSpace
+
+NOTE_VERSION = 1
+
+
+class Area(NamedTuple):
+    """A name for [start, start + size): virtual addresses in a Space, physical ones in a Machine."""
+
+    start: int
+    size: int
+    name: str
+
+    @property
+    def end(self) -> int:
+        """The first address after it."""
+        return self.start + self.size
+
+
+class Hart(NamedTuple):
+    """A hardware thread and what is in its satp register."""
+
+    number: int
+    satp: int
+
+
+@dataclass(frozen=True)
+class Space:
+    """A named address space: the kernel's, or a process's with its ``pid`` and ``size`` in bytes."""
+
+    name: str
+    table: AddressSpace
+    areas: tuple[Area, ...] = ()
+    pid: int | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A computer as it is at one moment.
+
+    ``areas`` name physical ranges (kernel image, disk queue).  ``free_head`` is the first frame of xv6's free list, 0
+    when it is empty, and ``free_range`` the frames its allocator owns; both are None where there is no such list.
+    """
+
+    name: str
+    memory: Memory
+    spaces: tuple[Space, ...]
+    harts: tuple[Hart, ...] = ()
+    symbols: Mapping[str, int] = field(default_factory=dict)
+    areas: tuple[Area, ...] = ()
+    free_head: int | None = None
+    free_range: tuple[int, int] | None = None
+
+    def space(self, name: str) -> Space:
+        """The space of that name, or of that pid; BadTarget, with the names there are, when there is none."""
+        for space in self.spaces:
+            if name in (space.name, str(space.pid)):
+                return space
+        names = ", ".join(space.name for space in self.spaces) or "none at all"
+        raise BadTarget(f"{self.name} has no address space {name!r}; it has {names}")
+
+    def free_list(self) -> FreeList | None:
+        """The free list, for reading; None where the machine has none."""
+        if self.free_head is None or self.free_range is None:
+            return None
+        frames = FreeList(self.memory, *self.free_range)
+        frames.head = self.free_head
+        return frames
+
+
+def to_note(machine: Machine) -> dict[str, Any]:
+    """Everything but the bytes, as data that JSON can hold."""
+    return {
+        "version": NOTE_VERSION,
+        "name": machine.name,
+        "spaces": [
+            {
+                "name": space.name,
+                "format": space.table.format.name.lower(),
+                "root": space.table.root,
+                "pid": space.pid,
+                "size": space.size,
+                "areas": [list(area) for area in space.areas],
+            }
+            for space in machine.spaces
+        ],
+        "harts": [list(hart) for hart in machine.harts],
+        "symbols": dict(machine.symbols),
+        "areas": [list(area) for area in machine.areas],
+        "free_head": machine.free_head,
+        "free_range": list(machine.free_range) if machine.free_range else None,
+        "regions": [{"base": r.base, "size": r.size, "name": r.name} for r in machine.memory.regions],
+    }
+
+
+def from_note(note: Any, memory: Memory) -> Machine:  # noqa: ANN401 - it comes from a file
+    """The machine that `to_note` described, over ``memory``; BadFile when the note is not such a description."""
+    version = note.get("version") if isinstance(note, dict) else None
+    if version != NOTE_VERSION:
+        raise BadFile(
+            f"the note of this saved machine has version {version!r}; this pagebook reads version {NOTE_VERSION}"
+        )
+    try:
+        return Machine(
+            name=_text(note["name"]),
+            memory=memory,
+            spaces=tuple(_space(entry, memory) for entry in note["spaces"]),
+            harts=tuple(Hart(_whole(number), _whole(satp)) for number, satp in note["harts"]),
+            symbols={_text(name): _whole(value) for name, value in note["symbols"].items()},
+            areas=_areas(note["areas"]),
+            free_head=_maybe(note["free_head"]),
+            free_range=_range(note["free_range"], memory),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadFile(f"the note of this saved machine is damaged: {type(error).__name__}: {error}") from error
+
+
+def _space(entry: Any, memory: Memory) -> Space:  # noqa: ANN401
+    return Space(
+        name=_text(entry["name"]),
+        table=AddressSpace(memory, _whole(entry["root"]), FORMATS[entry["format"]]),
+        areas=_areas(entry["areas"]),
+        pid=_maybe(entry["pid"]),
+        size=_maybe(entry["size"]),
+    )
+
+
+def _areas(entries: Any) -> tuple[Area, ...]:  # noqa: ANN401
+    return tuple(Area(_whole(start), _whole(size), _text(name)) for start, size, name in entries)
+
+
+def _range(entry: Any, memory: Memory) -> tuple[int, int] | None:  # noqa: ANN401
+    if entry is None:
+        return None
+    start, stop = (_whole(bound) for bound in entry)
+    if stop < start:
+        raise ValueError(f"the free range ends at {stop:#x}, before it starts")
+    memory.region(start, max(stop - start, 1))
+    return start, stop
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _whole(value: Any) -> int:  # noqa: ANN401
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
+        raise TypeError(f"{value!r} is no address")
+    return value
+
+
+def _maybe(value: Any) -> int | None:  # noqa: ANN401
+    return None if value is None else _whole(value)

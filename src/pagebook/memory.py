@@ -1,0 +1,196 @@
+"""Physical memory: bytes at physical addresses, in regions; what is between them is a hole.
+
+A region lies over any buffer - anonymous RAM, a mapped file, another process's pages - and copies nothing.
+Scalar reads give plain ints through 64-bit memoryviews; whole pages come as NumPy arrays over the same
+bytes.  Memory knows nothing of page tables.  Words are little-endian, as RISC-V's are.
+"""
+
+from __future__ import annotations
+
+import mmap
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pagebook.errors import BadAddress, OutsideMemory, ReadOnlyMemory
+from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, size_text
+
+assert sys.byteorder == "little", "pagebook reads guests' words in place and needs a little-endian host"
+
+PHYSICAL_BITS = 56
+U64 = np.uint64
+Pages = npt.NDArray[np.uint64]
+Buffer = bytes | bytearray | memoryview | mmap.mmap
+
+
+class Region:
+    """``size`` bytes from physical address ``base``, page-aligned, over a buffer.
+
+    ``data`` is the bytes, ``words`` the same as 64-bit words (a tail shorter than a word left out), and
+    ``pages`` the whole pages as an array of shape (pages, 512) of uint64.
+    """
+
+    __slots__ = ("base", "data", "end", "name", "pages", "size", "words", "words32", "writable")
+
+    def __init__(self, base: int, buffer: Buffer, *, name: str = "ram", writable: bool = False) -> None:
+        view = memoryview(buffer).cast("B")
+        if base & PAGE_MASK:
+            raise BadAddress(f"region {name!r} starts at {base:#x}, which is not page-aligned", pa=base)
+        if base < 0 or base + len(view) > 1 << PHYSICAL_BITS:
+            raise BadAddress(
+                f"region {name!r} at {base:#x} of {len(view):#x} bytes does not fit in {PHYSICAL_BITS} bits",
+                pa=base,
+            )
+        self.base = base
+        self.size = len(view)
+        self.end = base + self.size
+        self.name = name
+        self.writable = writable and not view.readonly
+        self.data = view if self.writable else view.toreadonly()
+        self.words = self.data[: self.size & ~7].cast("Q")
+        self.words32 = self.data[: self.size & ~3].cast("I")
+        whole = self.data[: self.size & ~PAGE_MASK]
+        self.pages: Pages = np.frombuffer(whole, dtype="<u8").reshape(-1, PAGE_SIZE // 8)
+
+    def __repr__(self) -> str:
+        rights = "rw" if self.writable else "ro"
+        return f"<Region {self.name} {self.base:#x}-{self.end:#x} {size_text(self.size)} {rights}>"
+
+
+class Memory:
+    """Regions sorted by address, none overlapping; every read and write goes to the region that holds it."""
+
+    def __init__(self, regions: Iterable[Region]) -> None:
+        self.regions = tuple(sorted(regions, key=lambda region: region.base))
+        for lower, upper in zip(self.regions, self.regions[1:], strict=False):
+            if upper.base < lower.end:
+                raise BadAddress(f"regions {lower} and {upper} overlap", pa=upper.base)
+
+    @classmethod
+    def anonymous(cls, size: int, base: int = 0x8000_0000, name: str = "ram") -> Memory:
+        """Writable RAM of ``size`` bytes at ``base`` that costs nothing until it is touched."""
+        if size <= 0 or size & PAGE_MASK:
+            raise BadAddress(f"RAM of {size} bytes is not a whole number of {PAGE_SIZE}-byte pages")
+        return cls([Region(base, mmap.mmap(-1, size), name=name, writable=True)])
+
+    def __repr__(self) -> str:
+        return f"Memory([{', '.join(map(repr, self.regions))}])"
+
+    def __contains__(self, pa: int) -> bool:
+        return any(region.base <= pa < region.end for region in self.regions)
+
+    def region(self, pa: int, size: int = 1) -> Region:
+        """The one region that holds all of [pa, pa + size); OutsideMemory when none does."""
+        for region in self.regions:
+            if region.base <= pa and pa + size <= region.end:
+                return region
+        raise self._outside(pa, size)
+
+    def _outside(self, pa: int, size: int) -> OutsideMemory:
+        where = ", ".join(f"{r.name} {r.base:#x}-{r.end:#x}" for r in self.regions) or "no region at all"
+        what = f"{size} bytes at physical address {pa:#x} are" if size > 1 else f"physical address {pa:#x} is"
+        return OutsideMemory(f"{what} outside memory, which has {where}", pa=pa)
+
+    def read(self, pa: int, size: int) -> bytes:
+        """``size`` bytes from ``pa``; regions that touch are read as one."""
+        pieces = []
+        while size > 0:
+            region = self.region(pa)
+            count = min(size, region.end - pa)
+            pieces.append(bytes(region.data[pa - region.base : pa - region.base + count]))
+            pa += count
+            size -= count
+        return b"".join(pieces)
+
+    def write(self, pa: int, data: bytes | bytearray | memoryview) -> None:
+        """Put ``data`` at ``pa``, all of it in one region that is ours to change, or nothing."""
+        region = self._ours(pa, len(data))
+        region.data[pa - region.base : pa - region.base + len(data)] = data
+
+    def _ours(self, pa: int, size: int) -> Region:
+        region = self.region(pa, size)
+        if not region.writable:
+            raise ReadOnlyMemory(f"{region} is not ours to change: write to {pa:#x} refused", pa=pa)
+        return region
+
+    def read64(self, pa: int) -> int:
+        """The 64-bit word at ``pa``."""
+        region = self.region(pa, 8)
+        offset = pa - region.base
+        return region.words[offset >> 3] if not offset & 7 else self._read(pa, 8)
+
+    def _read(self, pa: int, size: int) -> int:
+        return int.from_bytes(self.read(pa, size), "little")
+
+    def read32(self, pa: int) -> int:
+        """The 32-bit word at ``pa``."""
+        return self._read(pa, 4)
+
+    def read16(self, pa: int) -> int:
+        """The 16-bit word at ``pa``."""
+        return self._read(pa, 2)
+
+    def read8(self, pa: int) -> int:
+        """The byte at ``pa``."""
+        return self._read(pa, 1)
+
+    def write64(self, pa: int, value: int) -> None:
+        """Put a 64-bit word at ``pa``."""
+        region = self._ours(pa, 8)
+        offset = pa - region.base
+        if offset & 7:
+            self._write(pa, value, 8)
+        else:
+            region.words[offset >> 3] = value
+
+    def _write(self, pa: int, value: int, size: int) -> None:
+        self.write(pa, value.to_bytes(size, "little"))
+
+    def write32(self, pa: int, value: int) -> None:
+        """Put a 32-bit word at ``pa``."""
+        self._write(pa, value, 4)
+
+    def write16(self, pa: int, value: int) -> None:
+        """Put a 16-bit word at ``pa``."""
+        self._write(pa, value, 2)
+
+    def write8(self, pa: int, value: int) -> None:
+        """Put a byte at ``pa``."""
+        self._write(pa, value, 1)
+
+    def page(self, pa: int) -> Pages:
+        """The page that holds ``pa``, as 512 words of uint64 over the memory itself: no copy."""
+        region = self.region(pa & ~PAGE_MASK, PAGE_SIZE)
+        page: Pages = region.pages[(pa - region.base) >> PAGE_SHIFT]
+        return page
+
+    def gather(self, pas: npt.NDArray[np.uint64]) -> tuple[Pages, npt.NDArray[np.bool_]]:
+        """Many pages at once: an array of shape (len(pas), 512), copied, and which of them memory holds.
+
+        A page that no region holds whole reads as zeros and is False in the mask.
+        """
+        pages: Pages = np.zeros((len(pas), PAGE_SIZE // 8), dtype=U64)
+        inside = np.zeros(len(pas), dtype=np.bool_)
+        for region in self.regions:
+            here = (pas >= U64(region.base)) & (pas < U64(region.base + len(region.pages) * PAGE_SIZE))
+            if len(self.regions) == 1 and here.all():
+                return region.pages[(pas - U64(region.base)) >> U64(PAGE_SHIFT)], here
+            pages[here] = region.pages[(pas[here] - U64(region.base)) >> U64(PAGE_SHIFT)]
+            inside |= here
+        return pages, inside
+
+    def scatter(self, pas: npt.NDArray[np.uint64], pages: Any) -> None:  # noqa: ANN401 - whatever broadcasts
+        """Put pages, of shape (len(pas), 512) or anything that broadcasts to it, at the addresses ``pas``.
+
+        All of them must lie in one region that is ours to change.
+        """
+        if not len(pas):
+            return
+        region = self._ours(int(pas[0]), PAGE_SIZE)
+        self._ours(int(pas.min()), PAGE_SIZE)
+        if int(pas.min()) < region.base or int(pas.max()) + PAGE_SIZE > region.end:
+            raise self._outside(int(pas.max()), PAGE_SIZE)
+        region.pages[(pas - U64(region.base)) >> U64(PAGE_SHIFT)] = pages

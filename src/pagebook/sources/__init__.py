@@ -1,0 +1,1 @@
+"""Where bytes come from: each module turns something outside into a Memory, opened read-only."""

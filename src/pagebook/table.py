@@ -1,0 +1,578 @@
+"""Address spaces and page tables: bytes in memory, a format to read them by, and the address of the root.
+
+`AddressSpace` looks: one address at a time, in plain ints.  `PageTable` is an AddressSpace that we may
+change, so it also has a frame allocator.  Neither holds any mapping that the bytes do not hold.  What the MMU
+allows (privilege, A and D, reserved encodings) is not decided here, and whole tables are listed by `scan`.
+
+A range is changed whole or not at all: everything is checked before the first write.  With ``strict=True`` it is
+changed as a kernel's page-by-page loop changes it, which leaves behind what it had done when it failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pagebook.errors import (
+    AlreadyMapped,
+    BadAddress,
+    BadFrame,
+    NotATable,
+    NotMapped,
+    OutOfFrames,
+    PagebookError,
+)
+from pagebook.frames import Frames
+from pagebook.memory import U64, Memory
+from pagebook.sv import FLAGS, POINTER, RWX, SV39, Format, R, V, W, flags_text
+from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+
+Ptes = npt.NDArray[Any]  # uint64, or uint32 in Sv32
+
+
+class Entry(NamedTuple):
+    """A PTE that a walk read: its level, where it stands and what it holds."""
+
+    level: int
+    pte_pa: int
+    pte: int
+
+    @property
+    def kind(self) -> str:
+        """``"absent"`` (V is 0), ``"table"`` (points to the next level) or ``"mapped"`` (a leaf)."""
+        if not self.pte & V:
+            return "absent"
+        return "mapped" if self.pte & RWX else "table"
+
+
+class Slice(NamedTuple):
+    """A run of PTEs that stand side by side in one table, for consecutive pages from ``va``: ``pages`` of them.
+
+    ``ptes`` is a view of the memory itself, or None where no table is; ``level`` is then that of the absent PTE.
+    """
+
+    va: int
+    level: int
+    pte_pa: int
+    pages: int
+    ptes: Ptes | None
+
+
+class AddressSpace:
+    """The mappings that start from the table at physical address ``root``."""
+
+    def __init__(self, memory: Memory, root: int, format: Format = SV39) -> None:
+        if root & PAGE_MASK:
+            raise BadAddress(f"root {root:#x} is not page-aligned", pa=root)
+        self.memory = memory
+        self.format = format
+        self.root = root
+        # The walk's constants: most tables stand in the region of the root, whose words it reads directly.
+        region = memory.region(root, PAGE_SIZE)
+        words = region.words if format.pte_bytes == 8 else region.words32
+        self._base = region.base
+        self._words = words
+        self._pte_shift = 3 if format.pte_bytes == 8 else 2
+        self._constants = (
+            region.base,
+            words,
+            len(words),
+            format.index_mask,
+            format.ppn_mask,
+            self._pte_shift,
+        )
+        self._ppn_mask = format.ppn_mask
+        self._low_half = 1 << (format.va_bits - 1 if format.xlen > format.va_bits else format.va_bits)
+        self._dtype = np.dtype(f"<u{format.pte_bytes}")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.memory!r}, {self.root:#x}, {self.format!r})"
+
+    def find(self, va: int, steps: tuple[tuple[int, int], ...] | None = None) -> tuple[int, int, int]:
+        """Walk to where translation of ``va`` ends: the PTE's address, its value, its level.
+
+        That PTE is a leaf, or absent, or a pointer on the last level, which a walk cannot follow; with only the first
+        of the format's ``steps``, it may be a pointer on the last of those.  OutsideMemory when a table is not in
+        memory.  This is the only walker; ``va`` must be canonical: only its low ``va_bits`` are looked at.
+        """
+        base, words, count, mask, ppn_mask, pte_shift = self._constants
+        table = self.root
+        index = pte = level = 0
+        for level, shift in steps or self.format.steps:
+            index = (table - base >> pte_shift) + (va >> shift & mask)
+            pte = words[index] if 0 <= index < count else self._read_pte(base + (index << pte_shift), va, level)
+            if pte & 0xF != 1:  # V with none of R, W, X: go on
+                break
+            table = (pte >> 10 & ppn_mask) << 12
+        return base + (index << pte_shift), pte, level
+
+    def _read_pte(self, pte_pa: int, va: int, level: int) -> int:
+        try:
+            return self.memory.read64(pte_pa) if self._pte_shift == 3 else self.memory.read32(pte_pa)
+        except PagebookError as error:
+            error.va, error.level, error.pte_pa = va, level, pte_pa
+            error.args = (f"the walk of {va:#x} needs a level-{level} PTE at {pte_pa:#x}: {error}",)
+            raise
+
+    def entry(self, va: int) -> Entry:
+        """The PTE that decides the translation of ``va``."""
+        pte_pa, pte, level = self.find(self.format.check_canonical(va))
+        return Entry(level, pte_pa, pte)
+
+    def steps(self, va: int) -> list[Entry]:
+        """Every PTE that the translation of ``va`` reads, the root's first."""
+        self.format.check_canonical(va)
+        found: list[Entry] = []
+        for depth in range(1, self.format.levels + 1):
+            pte_pa, pte, level = self.find(va, self.format.steps[:depth])
+            if found and level == found[-1].level:
+                break
+            found.append(Entry(level, pte_pa, pte))
+        return found
+
+    def translate(self, va: int) -> int | None:
+        """The physical address that ``va`` reaches, None where no leaf maps it; BadAddress when not canonical."""
+        if not 0 <= va < self._low_half:
+            self.format.check_canonical(va)
+        _, pte, level = self.find(va)
+        if not pte & V or not pte & RWX:
+            return None
+        if level or pte >> 63:
+            # Svnapot: N marks one of sixteen PTEs of a 64 KiB page, and the low four bits of its PPN only say so.
+            offset = self.format.page_bytes(level) - 1 if level else 0xFFFF
+            return (pte >> 10 & self._ppn_mask) << 12 & ~offset | va & offset
+        return (pte >> 10 & self._ppn_mask) << 12 | va & 0xFFF
+
+    def check_range(self, va: int, size: int, page_bytes: int = PAGE_SIZE) -> None:
+        """BadAddress unless [va, va + size) is whole pages, not empty, and one run of canonical addresses."""
+        if size <= 0:
+            raise BadAddress(f"a range of {size} bytes at {va:#x}: the size must be above zero", va=va)
+        for what, number in (("va", va), ("size", size)):
+            if number & page_bytes - 1:
+                raise BadAddress(f"{what} {number:#x} is not a multiple of the page size {page_bytes:#x}", va=va)
+        fmt = self.format
+        fmt.check_canonical(va)
+        last = va + size - 1
+        if not fmt.is_canonical(last) or (va >> fmt.va_bits - 1) != (last >> fmt.va_bits - 1) != 0:
+            raise BadAddress(
+                f"{size:#x} bytes from {va:#x} end at {last:#x}, past the last canonical address in {fmt.name}",
+                va=va,
+            )
+
+    def ptes(self, pte_pa: int, count: int) -> Ptes:
+        """``count`` PTEs from ``pte_pa`` as an array over the memory itself, writable if the memory is ours."""
+        region = self.memory.region(pte_pa, count << self._pte_shift)
+        return np.frombuffer(region.data, dtype=self._dtype, count=count, offset=pte_pa - region.base)
+
+    def slices(self, va: int, size: int) -> Iterator[Slice]:
+        """The PTEs of [va, va + size), table by table; a superpage is a slice of one.
+
+        BadAddress when the range cuts a superpage in two.
+        """
+        end = va + size
+        while va < end:
+            pte_pa, pte, level = self.find(va)
+            span = self.format.page_bytes(level)
+            if level == 0:
+                count = min(self.format.entries - self.format.index(va, 0), end - va >> PAGE_SHIFT)
+                yield Slice(va, 0, pte_pa, count, self.ptes(pte_pa, count))
+                va += count << PAGE_SHIFT
+            elif pte & V:
+                if va & span - 1 or va + span > end:
+                    raise BadAddress(
+                        f"the range cuts the {span:#x}-byte page at {va & -span:#x} (PTE {pte:#x} at {pte_pa:#x})",
+                        va=va, level=level, pte=pte, pte_pa=pte_pa,
+                    )  # fmt: skip
+                yield Slice(va, level, pte_pa, 1, self.ptes(pte_pa, 1))
+                va += span
+            else:
+                until = min((va | span - 1) + 1, end)
+                yield Slice(va, level, pte_pa, until - va >> PAGE_SHIFT, None)
+                va = until
+
+    def present(self, va: int, size: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+        """The page addresses of [va, va + size) whose PTE is valid, and those PTEs; NotATable at a superpage."""
+        vas, found = [np.empty(0, U64)], [np.empty(0, U64)]
+        for part in self.slices(va, size):
+            if part.ptes is not None:
+                if part.level:
+                    raise self._superpage(part.va, part.pte_pa, int(part.ptes[0]), part.level)
+                valid = np.flatnonzero(part.ptes & V)
+                vas.append(U64(part.va) + (valid.astype(U64) << U64(PAGE_SHIFT)))
+                found.append(part.ptes[valid].astype(U64))
+        return np.concatenate(vas), np.concatenate(found)
+
+    def _superpage(self, va: int, pte_pa: int, pte: int, level: int) -> NotATable:
+        return NotATable(
+            f"a superpage maps {va:#x}: PTE {pte:#x} at {pte_pa:#x} {self.describe_pte(pte)} on level {level}",
+            va=va, level=level, pte=pte, pte_pa=pte_pa,
+        )  # fmt: skip
+
+    def missing_tables(self, vas: npt.NDArray[np.uint64]) -> int:
+        """How many tables must be made before every page of ``vas`` has a last-level PTE."""
+        missing = 0
+        for parent, shift in self.format.steps[:-1]:
+            for group in np.unique(vas >> U64(shift)).tolist():
+                _, pte, reached = self.find(group << shift, self.format.steps[: self.format.levels - parent])
+                missing += reached > parent or not pte & V
+        return missing
+
+    def describe_pte(self, pte: int) -> str:
+        """A leaf in a few words for messages: ``-> 0x87f74000 rw-u``."""
+        return f"-> {self.format.pte_pa(pte):#x} {flags_text(pte, 'rwxu')}"
+
+
+class PageTable(AddressSpace):
+    """An address space that is ours to change, with the allocator its tables come from."""
+
+    def __init__(self, memory: Memory, root: int, frames: Frames, format: Format = SV39) -> None:
+        super().__init__(memory, root, format)
+        self.frames = frames
+
+    @classmethod
+    def create(cls, memory: Memory, frames: Frames, format: Format = SV39) -> PageTable:
+        """An empty table on a new frame; OutOfFrames when there is none."""
+        root = frames.alloc()
+        if root is None:
+            raise OutOfFrames("no frame is left for a root table")
+        memory.write(root, bytes(PAGE_SIZE))
+        return cls(memory, root, frames, format)
+
+    def _write_pte(self, pte_pa: int, pte: int) -> None:
+        index = pte_pa - self._base >> self._pte_shift
+        if 0 <= index < len(self._words):
+            self._words[index] = pte
+        else:
+            self.memory.write(pte_pa, pte.to_bytes(self.format.pte_bytes, "little"))
+
+    def pte_address(self, va: int, alloc: bool = False) -> int | None:
+        """The address of the last-level PTE for ``va`` (kernel/vm.c: walk).
+
+        Missing tables are made when ``alloc`` is true.  None when a table is missing, or no frame is left for one;
+        the tables made until then stay, as in xv6.  NotATable when a superpage maps ``va``.
+        """
+        pte_pa, pte, level = self.find(va)
+        while level:
+            if pte & V:
+                raise self._superpage(va, pte_pa, pte, level)
+            if not alloc:
+                return None
+            table = self.frames.alloc()
+            if table is None:
+                return None
+            self.memory.write(table, bytes(PAGE_SIZE))
+            self._write_pte(pte_pa, table >> PAGE_SHIFT << 10 | V)
+            level -= 1
+            pte_pa = table + (self.format.index(va, level) << self._pte_shift)
+        return pte_pa
+
+    def map(self, va: int, size: int, pa: int, flags: int, *, level: int = 0, strict: bool = False) -> None:
+        """Map [va, va + size) to [pa, pa + size) with ``flags``, as leaves at ``level``.
+
+        Tables come from the allocator in the order in which mapping page by page would take them.  AlreadyMapped,
+        OutOfFrames, BadAddress or NotATable when it cannot be done; nothing is changed then unless ``strict``.
+        """
+        page_bytes = self.format.page_bytes(level)
+        self.check_range(va, size, page_bytes)
+        if pa & page_bytes - 1 or not 0 <= pa <= (self._ppn_mask + 1 << PAGE_SHIFT) - size:
+            raise BadAddress(f"pa {pa:#x} is not aligned to {page_bytes:#x}, or {size:#x} bytes more do not fit", pa=pa)
+        if flags & ~FLAGS or not flags & RWX or flags & (R | W) == W:
+            raise BadAddress(
+                f"flags {flags:#x} make no leaf: ten bits, one of R, W, X at least, and W only with R", va=va
+            )
+        self.map_pages(va, size, pa, flags, level=level, strict=strict)
+
+    def map_pages(self, va: int, size: int, pa: int, flags: int, *, level: int = 0, strict: bool = False) -> None:
+        """`map` for a range that is known to be good and flags that are taken as they come (the loop of mappages)."""
+        if size == self.format.page_bytes(level) and not level:
+            self._map_page(va, pa, flags, strict)
+        elif strict:
+            self._map_strictly(va, size, pa, flags, level)
+        else:
+            needed = self._survey(va, size, level)
+            if needed and not self.frames.has(needed):
+                raise self._out_of_frames(va, needed)
+            for start, stop, parent in self._spans(va, size, level):
+                tables = self._tables_of_span(start, stop, parent, level)
+                self._fill(start, stop, tables, pa + start - va, flags | V, level)
+
+    def _map_page(self, va: int, pa: int, flags: int, strict: bool) -> None:
+        pte_pa, pte, level = self.find(va)
+        if pte & V:
+            raise self._already(va, pte_pa, pte, level)
+        if level:
+            if not strict and not self.frames.has(level):
+                raise self._out_of_frames(va, level)
+            at = self.pte_address(va, alloc=True)
+            if at is None:
+                raise self._out_of_frames(va, level)
+            pte_pa = at
+        self._write_pte(pte_pa, pa >> PAGE_SHIFT << 10 | flags | V)
+
+    def _already(self, va: int, pte_pa: int, pte: int, level: int) -> AlreadyMapped:
+        return AlreadyMapped(
+            f"{va:#x} is already mapped: PTE {pte:#x} at {pte_pa:#x} {self.describe_pte(pte)}",
+            va=va, level=level, pte=pte, pte_pa=pte_pa,
+        )  # fmt: skip
+
+    def _out_of_frames(self, va: int, needed: int) -> OutOfFrames:
+        return OutOfFrames(f"mapping {va:#x} needs {needed} frames for tables, and the allocator has fewer", va=va)
+
+    def _map_strictly(self, va: int, size: int, pa: int, flags: int, level: int) -> None:
+        """A slice at a time, stopping where a page-by-page loop would stop and leaving what it would leave."""
+        if level:
+            raise BadAddress("strict mapping is xv6's, which has 4096-byte pages only", va=va, level=level)
+        end = va + size
+        while va < end:
+            pte_pa = self.pte_address(va, alloc=True)
+            if pte_pa is None:
+                raise self._out_of_frames(va, 1)
+            count = min(self.format.entries - self.format.index(va, 0), end - va >> PAGE_SHIFT)
+            ptes = self.ptes(pte_pa, count)
+            taken = ptes & V != 0
+            free = int(taken.argmax()) if taken.any() else count
+            ptes[:free] = self._leaves(pa, free, flags | V, 0)
+            if free < count:
+                raise self._already(va + free * PAGE_SIZE, pte_pa + (free << self._pte_shift), int(ptes[free]), 0)
+            va += count * PAGE_SIZE
+            pa += count * PAGE_SIZE
+
+    def _leaves(self, pa: int, count: int, flags: int, level: int) -> Ptes:
+        first = pa >> PAGE_SHIFT << 10 | flags
+        step = self.format.page_bytes(level) >> PAGE_SHIFT << 10
+        return np.arange(first, first + count * step, step, dtype=self._dtype)
+
+    def _spans(self, va: int, size: int, level: int) -> Iterator[tuple[int, int, int]]:
+        """[va, va + size) cut where a table one level above the leaves' ends: start, stop, that level.
+
+        When the leaves stand in the root itself there is no level above, and the root's is given.
+        """
+        parent = min(level + 1, self.format.levels - 1)
+        reach = self.format.page_bytes(parent) * self.format.entries
+        end = va + size
+        while va < end:
+            stop = min((va | reach - 1) + 1, end)
+            yield va, stop, parent
+            va = stop
+
+    def _survey(self, va: int, size: int, level: int) -> int:
+        """How many tables mapping the range needs; AlreadyMapped at the first valid PTE in it."""
+        needed = 0
+        for start, stop, parent in self._spans(va, size, level):
+            children = self.format.index(stop - 1, parent) - self.format.index(start, parent) + 1
+            pte_pa, _, reached = self._reach(start, parent)
+            if reached > parent:
+                needed += reached - parent + children
+            elif parent == level:
+                self._check_free(self.ptes(pte_pa, children), start, pte_pa, level)
+            else:
+                ptes = self.ptes(pte_pa, children)
+                needed += children - int(np.count_nonzero(ptes & V))
+                for child in np.flatnonzero(ptes & V).tolist():
+                    self._survey_table(int(ptes[child]), pte_pa + (child << self._pte_shift), child, start, stop, level)
+        return needed
+
+    def _reach(self, va: int, wanted: int) -> tuple[int, int, int]:
+        """The PTE for ``va`` on level ``wanted``, or the absent one above it; AlreadyMapped at a leaf above."""
+        pte_pa, pte, level = self.find(va, self.format.steps[: self.format.levels - wanted])
+        if level > wanted and pte & V:
+            raise self._already(va, pte_pa, pte, level)
+        return pte_pa, pte, level
+
+    def _survey_table(self, pointer: int, pte_pa: int, child: int, start: int, stop: int, level: int) -> None:
+        """Check the part of [start, stop) that the last-level table named by ``pointer`` covers."""
+        reach = self.format.page_bytes(level) * self.format.entries
+        low = max(start, (start & -reach) + child * reach)
+        high = min(stop, (low | reach - 1) + 1)
+        if pointer & RWX:
+            raise self._already(low, pte_pa, pointer, level + 1)
+        at = self.format.pte_pa(pointer) + (self.format.index(low, level) << self._pte_shift)
+        self._check_free(self.ptes(at, (high - low) // self.format.page_bytes(level)), low, at, level)
+
+    def _check_free(self, ptes: Ptes, va: int, pte_pa: int, level: int) -> None:
+        taken = np.flatnonzero(ptes & V)
+        if len(taken):
+            first = int(taken[0])
+            at = va + first * self.format.page_bytes(level)
+            raise self._already(at, pte_pa + (first << self._pte_shift), int(ptes[first]), level)
+
+    def _tables_of_span(self, start: int, stop: int, parent: int, level: int) -> npt.NDArray[np.uint64]:
+        """The tables that hold the leaves of a surveyed span, the missing ones made, in one array."""
+        pte_pa, _, reached = self._reach(start, parent)
+        while reached > parent:
+            table = int(self._new_tables(1)[0])
+            self._write_pte(pte_pa, table >> PAGE_SHIFT << 10 | V)
+            reached -= 1
+            pte_pa = table + (self.format.index(start, reached) << self._pte_shift)
+        if parent == level:
+            return np.array([self.root], dtype=U64)
+        children = self.format.index(stop - 1, parent) - self.format.index(start, parent) + 1
+        ptes = self.ptes(pte_pa, children)
+        absent = ptes & V == 0
+        missing = int(np.count_nonzero(absent))
+        if missing:
+            ptes[absent] = self._new_tables(missing) >> U64(PAGE_SHIFT) << U64(10) | U64(V)
+        return (ptes.astype(U64) >> U64(10) & U64(self._ppn_mask)) << U64(PAGE_SHIFT)
+
+    def _new_tables(self, count: int) -> npt.NDArray[np.uint64]:
+        tables = self.frames.alloc_many(count)
+        assert len(tables) == count, "the survey asked for these frames"
+        self.memory.scatter(tables, 0)
+        return tables
+
+    def _fill(self, start: int, stop: int, tables: npt.NDArray[np.uint64], pa: int, flags: int, level: int) -> None:
+        """Write the leaves of a span: whole tables at once, the first and the last one as slices."""
+        entries = self.format.entries
+        count = (stop - start) // self.format.page_bytes(level)
+        leaves = self._leaves(pa, count, flags, level)
+        skip = self.format.index(start, level)
+        head = min(entries - skip, count) if skip or count < entries else 0
+        whole = (count - head) // entries
+        if head:
+            self.ptes(int(tables[0]) + (skip << self._pte_shift), head)[:] = leaves[:head]
+        if whole:
+            first = 1 if head else 0
+            self.memory.scatter(
+                tables[first : first + whole],
+                leaves[head : head + whole * entries].view(U64).reshape(whole, -1),
+            )
+        tail = count - head - whole * entries
+        if tail:
+            self.ptes(int(tables[-1]), tail)[:] = leaves[-tail:]
+
+    def protect(self, va: int, size: int, flags: int) -> None:
+        """Give every page of the range these R, W, X, U, G bits; NotMapped, nothing changed, when one is absent."""
+        self.check_range(va, size)
+        change = RWX | 1 << 4 | 1 << 5
+        if flags & ~change or not flags & RWX or flags & (R | W) == W:
+            raise BadAddress(
+                f"flags {flags:#x} are no rights: of R, W, X, U, G, with one of R, W, X and W only with R",
+                va=va,
+            )
+        found = list(self.slices(va, size))
+        for part in found:
+            self._raise_first(part, holes=False, free=False)
+        for part in found:
+            assert part.ptes is not None
+            part.ptes[:] = part.ptes & ~self._dtype.type(change) | self._dtype.type(flags)
+
+    def unmap(self, va: int, size: int, *, free: bool = False, holes: bool = False, strict: bool = False) -> None:
+        """Remove every mapping of the range, and free the frames they map when ``free`` (xv6: uvmunmap).
+
+        Absent pages are an error, NotMapped, unless ``holes``.  A page that is a pointer is NotATable; a frame the
+        allocator cannot take back is BadFrame.  Nothing is changed then unless ``strict``.
+        """
+        self.check_range(va, size)
+        parts: Iterable[Slice] = self.slices(va, size)
+        if not strict:
+            parts = list(parts)
+            for part in parts:
+                self._raise_first(part, holes, free)
+        for part in parts:
+            error, good = self._first_bad(part, holes, free)
+            if part.ptes is not None:
+                present = part.ptes[:good]
+                if free:
+                    self._free_mapped(present[present & V != 0], part.level)
+                if holes:
+                    present[present & V != 0] = 0
+                else:
+                    present[:] = 0
+            if error:
+                raise error
+
+    def _free_mapped(self, leaves: Ptes, level: int) -> None:
+        self.frames.free_many(self._frames_of(leaves, level).ravel())
+
+    def _frames_of(self, leaves: Ptes, level: int) -> npt.NDArray[np.uint64]:
+        """The frames that leaves map, of shape (leaves, 4 KiB frames in each)."""
+        first = (leaves.astype(U64) >> U64(10) & U64(self._ppn_mask)) << U64(PAGE_SHIFT)
+        within = np.arange(0, self.format.page_bytes(level), PAGE_SIZE, dtype=U64)
+        return first[:, None] + within
+
+    def _raise_first(self, part: Slice, holes: bool, free: bool) -> None:
+        error, _ = self._first_bad(part, holes, free)
+        if error:
+            raise error
+
+    def _first_bad(self, part: Slice, holes: bool, free: bool) -> tuple[PagebookError | None, int]:
+        """What is wrong with the first bad PTE of a slice, and how many before it are good."""
+        if part.ptes is None:
+            return (None if holes else self._not_mapped(part.va, part.pte_pa, 0, part.level)), 0
+        ptes = part.ptes
+        valid = ptes & V != 0
+        bad = np.zeros(part.pages, dtype=np.bool_) if holes else ~valid | (ptes & FLAGS == POINTER)
+        if free:
+            owned = np.ones(part.pages, dtype=np.bool_)
+            owned[valid] = (
+                self.frames.owns(self._frames_of(ptes[valid], part.level).ravel())
+                .reshape(np.count_nonzero(valid), -1)
+                .all(axis=1)
+            )
+            bad |= ~owned
+        if not bad.any():
+            return None, part.pages
+        first = int(bad.argmax())
+        va = part.va + first * PAGE_SIZE
+        pte, pte_pa = int(ptes[first]), part.pte_pa + (first << self._pte_shift)
+        return self._why_bad(va, pte_pa, pte, part.level, holes), first
+
+    def _why_bad(self, va: int, pte_pa: int, pte: int, level: int, holes: bool) -> PagebookError:
+        if not pte & V:
+            return self._not_mapped(va, pte_pa, pte, level)
+        where: dict[str, int | None] = {"va": va, "level": level, "pte": pte, "pte_pa": pte_pa}
+        if pte & FLAGS == POINTER and not holes:
+            return NotATable(f"{va:#x} is not mapped by a leaf: PTE {pte:#x} at {pte_pa:#x} has only V set", **where)
+        frame = self.format.pte_pa(pte)
+        return BadFrame(
+            f"{va:#x} maps {frame:#x}, which is no frame of the allocator's (PTE {pte:#x} at {pte_pa:#x})",
+            pa=frame, **where,
+        )  # fmt: skip
+
+    def _not_mapped(self, va: int, pte_pa: int, pte: int, level: int) -> NotMapped:
+        if level:
+            message = f"{va:#x} is not mapped: there is no level-{level - 1} table for it (PTE {pte:#x} at {pte_pa:#x})"
+        else:
+            message = f"{va:#x} is not mapped: PTE {pte:#x} at {pte_pa:#x} has V = 0"
+        return NotMapped(message, va=va, level=level, pte=pte, pte_pa=pte_pa)
+
+    def free_tree(self, *, strict: bool = False) -> None:
+        """Free every table, children before parents and the root last (xv6: freewalk).
+
+        NotATable when a leaf is left, with nothing freed; with ``strict``, the tables before it are gone.
+        """
+        order: list[tuple[int, int]] = []
+        error = self._children_first(self.root, self.format.levels - 1, 0, order, set())
+        if error and not strict:
+            raise error
+        for table, pte_pa in order:
+            self.frames.free(table)
+            self._write_pte(pte_pa, 0)
+        if error:
+            raise error
+        self.frames.free(self.root)
+
+    def _children_first(
+        self, table: int, level: int, va: int, order: list[tuple[int, int]], seen: set[int]
+    ) -> NotATable | None:
+        """Append (table, address of the PTE that names it) in the order freewalk frees; the first leaf, if any."""
+        seen.add(table)
+        ptes = self.ptes(table, self.format.entries)
+        for index in np.flatnonzero(ptes & V).tolist():
+            pte, pte_pa = int(ptes[index]), table + (index << self._pte_shift)
+            at = self.format.canonical(va | index << PAGE_SHIFT + level * self.format.index_bits)
+            child = self.format.pte_pa(pte)
+            if pte & RWX or not level or child in seen:
+                what = "a leaf is still mapped" if pte & RWX else "a loop" if level else "a pointer on the last level"
+                return NotATable(
+                    f"{what} at {at:#x}: PTE {pte:#x} at {pte_pa:#x} {self.describe_pte(pte)}",
+                    va=at, level=level, pte=pte, pte_pa=pte_pa,
+                )  # fmt: skip
+            error = self._children_first(child, level - 1, at, order, seen)
+            if error:
+                return error
+            order.append((child, pte_pa))
+        return None

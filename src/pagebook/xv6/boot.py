@@ -1,0 +1,164 @@
+"""kernel/main.c and what follows it: from an empty machine to init and a shell, each waiting at its first prompt."""
+
+from __future__ import annotations
+
+from pagebook.errors import BadTarget, PagebookError, Panic
+from pagebook.machine import Area, Hart, Machine, Space
+from pagebook.memory import Memory
+from pagebook.units import PAGE_SIZE, size_text
+from pagebook.xv6 import programs
+from pagebook.xv6.exec import exec as exec_
+from pagebook.xv6.kalloc import kinit
+from pagebook.xv6.kernel import Kernel, Proc, State
+from pagebook.xv6.memlayout import (
+    KERNBASE,
+    KSTACK,
+    NPROC,
+    PGROUNDUP,
+    REVISIONS,
+    TRAMPOLINE,
+    TRAPFRAME,
+    USERSTACK,
+    Device,
+    Layout,
+    Revision,
+)
+from pagebook.xv6.proc import fork, procinit, userinit, wait
+from pagebook.xv6.sysfile import sys_exec
+from pagebook.xv6.virtio_disk import virtio_disk_init
+from pagebook.xv6.vm import kvminit, kvminithart
+
+
+def power_on(
+    rev: str = "2024",
+    *,
+    ram: int = 128 << 20,
+    kernel: programs.KernelImage | None = None,
+    init: bytes | None = None,
+    sh: bytes | None = None,
+    nproc: int = NPROC,
+    userstack: int = USERSTACK,
+    devices: tuple[Device, ...] | None = None,
+    strict: bool = False,
+) -> Kernel:
+    """A machine with the kernel loaded and nothing run yet.
+
+    ``ram`` is in bytes; ``kernel`` gives linker symbols and fills the kernel's part of RAM; ``init`` and ``sh`` are ELF
+    files, those of the package when None.  BadTarget for an unknown revision, BadAddress for sizes that cannot be.
+    """
+    revision = _revision(rev)
+    layout = Layout.of(revision, ram, kernel.symbols if kernel else None, nproc, userstack, devices)
+    memory = Memory.anonymous(ram, KERNBASE)
+    k = Kernel(memory, revision, layout, strict)
+    if kernel:
+        k.symbols = dict(kernel.symbols)
+        for pa, data in kernel.pieces:
+            memory.write(pa, data)
+    k.files = {
+        "init": programs.INIT if init is None else init,
+        "sh": programs.SH if sh is None else sh,
+    }
+    return k
+
+
+def _revision(rev: str) -> Revision:
+    try:
+        return REVISIONS[rev]
+    except KeyError:
+        raise BadTarget(f"there is no revision {rev!r}; known are {', '.join(REVISIONS)}") from None
+
+
+def main(k: Kernel) -> None:
+    """kernel/main.c, the calls that touch memory, in its order."""
+    k.tell(
+        "main",
+        f"{size_text(k.layout.physstop - KERNBASE)} of RAM at {KERNBASE:#x}, the kernel in it up to {k.layout.end:#x}",
+    )
+    kinit(k)
+    kvminit(k)
+    kvminithart(k)
+    procinit(k)
+    virtio_disk_init(k)
+    userinit(k)
+
+
+def start_init(k: Kernel) -> None:
+    """The first process becomes /init: by the system call in initcode, or since 2025 by forkret."""
+    k.current = k.initproc
+    if k.revision.initcode:
+        result = sys_exec(k, "/init", ["/init"])
+    else:
+        result = exec_(k, "/init", ["/init"])
+    if result == -1:
+        raise Panic("exec", "/init cannot be run: it is no ELF file that xv6 can load, or memory is too small for it")
+
+
+def start_sh(k: Kernel) -> None:
+    """init forks, the child becomes sh, and init waits for it."""
+    pid = fork(k)
+    if pid < 0:
+        raise PagebookError("init: fork failed: no frame or no process slot is left for a shell")
+    k.current = next(p for p in k.proc if p.pid == pid)
+    if sys_exec(k, "sh", ["sh"]) < 0:
+        raise PagebookError("init: exec sh failed: it is no ELF file that xv6 can load, or memory is too small for it")
+    k.current = k.initproc
+    wait(k, 0)
+
+
+def boot(rev: str = "2024", **options: object) -> Kernel:
+    """Boot to the shell's first prompt; options as for `power_on`."""
+    k = power_on(rev, **options)  # type: ignore[arg-type]
+    main(k)
+    start_init(k)
+    start_sh(k)
+    return k
+
+
+def machine(k: Kernel) -> Machine:
+    """The kernel as a Machine: its memory, its address spaces, and the names of what is in them."""
+    layout = k.layout
+    spaces = [Space("kernel", k.table(k.kernel_pagetable), tuple(_kernel_areas(k)))] if k.kernel_pagetable else []
+    spaces += [
+        Space(_space_name(k, p), k.table(p.pagetable), tuple(_user_areas(p)), pid=p.pid, size=p.sz)
+        for p in k.proc
+        if p.state is not State.UNUSED and p.pagetable
+    ]
+    frames = [Area(KERNBASE, PGROUNDUP(layout.end) - KERNBASE, "kernel image")]
+    frames += [Area(frame, PAGE_SIZE, "disk queue") for frame in k.disk or ()]
+    symbols = {"etext": layout.etext, "end": layout.end, "trampoline": layout.trampoline, **k.symbols}
+    return Machine(
+        name=f"xv6 ({k.revision.name})",
+        memory=k.memory,
+        spaces=tuple(spaces),
+        harts=(Hart(0, k.satp),),
+        symbols=symbols,
+        areas=tuple(frames),
+        free_head=k.kmem.head,
+        free_range=(k.kmem.start, k.kmem.stop),
+    )
+
+
+def _space_name(k: Kernel, p: Proc) -> str:
+    """The process's name, with its number when another process has the same one."""
+    name = p.name or "process"
+    same = [q for q in k.proc if q.state is not State.UNUSED and (q.name or "process") == name]
+    return name if len(same) == 1 and name != "kernel" else f"{name}.{p.pid}"
+
+
+def _kernel_areas(k: Kernel) -> list[Area]:
+    layout = k.layout
+    areas = [Area(device.base, device.size, device.name) for device in layout.devices]
+    areas += [
+        Area(KERNBASE, layout.etext - KERNBASE, "kernel text"),
+        Area(layout.etext, layout.physstop - layout.etext, "kernel data and RAM"),
+        Area(TRAMPOLINE, PAGE_SIZE, "trampoline"),
+    ]
+    return areas + [Area(KSTACK(p.index), PAGE_SIZE, f"stack of process slot {p.index}") for p in k.proc]
+
+
+def _user_areas(p: Proc) -> list[Area]:
+    areas = [Area(*part) for part in p.image]
+    top = areas[-1].end if areas else 0
+    if PGROUNDUP(p.sz) > top:
+        areas.append(Area(top, PGROUNDUP(p.sz) - top, "heap"))
+    return [*areas, Area(TRAPFRAME, PAGE_SIZE, "trapframe"), Area(TRAMPOLINE, PAGE_SIZE, "trampoline")]

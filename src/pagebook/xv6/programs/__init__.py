@@ -1,0 +1,72 @@
+"""What the model loads: a kernel's image and symbols, and the programs it runs.
+
+INIT and SH are small programs of our own, built from the C beside this file; they run on a real xv6 too.  Other
+programs and kernels are read, with every check, from ELF files.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from pagebook.elf import Elf, read_bytes, read_elf
+from pagebook.errors import BadFile
+from pagebook.units import PAGE_MASK
+from pagebook.xv6.memlayout import KERNBASE, TRAPFRAME
+
+_HERE = Path(__file__).parent
+INIT = (_HERE / "init").read_bytes()
+SH = (_HERE / "sh").read_bytes()
+INITCODE = (_HERE / "initcode").read_bytes()
+
+
+@dataclass(frozen=True)
+class KernelImage:
+    """A kernel's symbols, and the bytes it puts at physical addresses."""
+
+    symbols: dict[str, int]
+    pieces: tuple[tuple[int, bytes], ...]
+
+
+def read_kernel(path: str | Path) -> KernelImage:
+    """The kernel in an ELF file; BadFile when it is none, or lacks the linker symbols that the model needs."""
+    data = read_bytes(path, "kernel")
+    elf = read_elf(io.BytesIO(data), str(path), len(data)).expect("ET_EXEC", "a kernel")
+    symbols = dict(elf.symbols)
+    if "_trampoline" in symbols:
+        symbols.setdefault("trampoline", symbols["_trampoline"])
+    missing = [name for name in ("etext", "end", "trampoline") if name not in symbols]
+    if missing:
+        raise BadFile(f"{path} has no symbol {', '.join(missing)}; give the kernel as linked, not stripped")
+    for segment in elf.loads:
+        if segment.filesz and not KERNBASE <= segment.paddr <= symbols["end"] - segment.filesz:
+            raise BadFile(
+                f"{path}: a load segment of {segment.filesz:#x} bytes at {segment.paddr:#x} is not between "
+                f"KERNBASE {KERNBASE:#x} and end {symbols['end']:#x}"
+            )
+    return KernelImage(symbols, tuple((s.paddr, data[s.offset : s.offset + s.filesz]) for s in elf.loads if s.filesz))
+
+
+def read_program(path: str | Path) -> bytes:
+    """A program's ELF file, checked as far as exec relies on it and further: nothing in it overlaps or overflows."""
+    data = read_bytes(path, "program")
+    elf = read_elf(io.BytesIO(data), str(path), len(data)).expect("ET_EXEC", "a program for xv6")
+    _check_program(elf)
+    return data
+
+
+def _check_program(elf: Elf) -> None:
+    if not elf.loads:
+        raise BadFile(f"{elf.name} has nothing to load")
+    end = 0
+    for segment in elf.loads:
+        if segment.vaddr & PAGE_MASK:
+            raise BadFile(f"{elf.name}: the segment at {segment.vaddr:#x} does not start a page; xv6's exec refuses it")
+        if segment.vaddr < end:
+            raise BadFile(
+                f"{elf.name}: the segment at {segment.vaddr:#x} overlaps or precedes one that ends at {end:#x}"
+            )
+        end = segment.vaddr + segment.memsz
+        if end > TRAPFRAME:
+            raise BadFile(f"{elf.name}: the segment at {segment.vaddr:#x} reaches {end:#x}, past user memory's end")
