@@ -302,7 +302,7 @@ class PageTable(AddressSpace):
     def _map_page(self, va: int, pa: int, flags: int, strict: bool) -> None:
         pte_pa, pte, level = self.find(va)
         if pte & V:
-            raise self._already(va, pte_pa, pte, level)
+            raise self.already_mapped(va, pte_pa, pte, level)
         if level:
             if not strict and not self.frames.has(level):
                 raise self._out_of_frames(va, level)
@@ -312,7 +312,8 @@ class PageTable(AddressSpace):
             pte_pa = at
         self._write_pte(pte_pa, pa >> PAGE_SHIFT << 10 | flags | V)
 
-    def _already(self, va: int, pte_pa: int, pte: int, level: int) -> AlreadyMapped:
+    def already_mapped(self, va: int, pte_pa: int, pte: int, level: int) -> AlreadyMapped:
+        """The error for ``va``, naming the mapping that stands there."""
         return AlreadyMapped(
             f"{va:#x} is already mapped: PTE {pte:#x} at {pte_pa:#x} {self.describe_pte(pte)}",
             va=va, level=level, pte=pte, pte_pa=pte_pa,
@@ -336,7 +337,7 @@ class PageTable(AddressSpace):
             free = int(taken.argmax()) if taken.any() else count
             ptes[:free] = self._leaves(pa, free, flags | V, 0)
             if free < count:
-                raise self._already(va + free * PAGE_SIZE, pte_pa + (free << self._pte_shift), int(ptes[free]), 0)
+                raise self.already_mapped(va + free * PAGE_SIZE, pte_pa + (free << self._pte_shift), int(ptes[free]), 0)
             va += count * PAGE_SIZE
             pa += count * PAGE_SIZE
 
@@ -379,7 +380,7 @@ class PageTable(AddressSpace):
         """The PTE for ``va`` on level ``wanted``, or the absent one above it; AlreadyMapped at a leaf above."""
         pte_pa, pte, level = self.find(va, self.format.steps[: self.format.levels - wanted])
         if level > wanted and pte & V:
-            raise self._already(va, pte_pa, pte, level)
+            raise self.already_mapped(va, pte_pa, pte, level)
         return pte_pa, pte, level
 
     def _survey_table(self, pointer: int, pte_pa: int, child: int, start: int, stop: int, level: int) -> None:
@@ -388,7 +389,7 @@ class PageTable(AddressSpace):
         low = max(start, (start & -reach) + child * reach)
         high = min(stop, (low | reach - 1) + 1)
         if pointer & RWX:
-            raise self._already(low, pte_pa, pointer, level + 1)
+            raise self.already_mapped(low, pte_pa, pointer, level + 1)
         at = self.format.pte_pa(pointer) + (self.format.index(low, level) << self._pte_shift)
         self._check_free(self.ptes(at, (high - low) // self.format.page_bytes(level)), low, at, level)
 
@@ -397,7 +398,7 @@ class PageTable(AddressSpace):
         if len(taken):
             first = int(taken[0])
             at = va + first * self.format.page_bytes(level)
-            raise self._already(at, pte_pa + (first << self._pte_shift), int(ptes[first]), level)
+            raise self.already_mapped(at, pte_pa + (first << self._pte_shift), int(ptes[first]), level)
 
     def _tables_of_span(self, start: int, stop: int, parent: int, level: int) -> npt.NDArray[np.uint64]:
         """The tables that hold the leaves of a surveyed span, the missing ones made, in one array."""

@@ -240,11 +240,8 @@ def _fits(k: Kernel, pagetable: int, vas: PageArray) -> bool:
     first, last = int(vas[0]), int(vas[-1])
     clash = np.intersect1d(table.present(first, last + PGSIZE - first)[0], vas)
     if len(clash):
-        entry = table.entry(int(clash[0]))
-        panic("mappages: remap", AlreadyMapped(
-            f"{int(clash[0]):#x} is already mapped: PTE {entry.pte:#x} at {entry.pte_pa:#x} {table.describe_pte(entry.pte)}",
-            va=int(clash[0]), level=0, pte=entry.pte, pte_pa=entry.pte_pa,
-        ))  # fmt: skip
+        va = int(clash[0])
+        panic("mappages: remap", table.already_mapped(va, *table.find(va)))
     return k.kmem.has(len(vas) + table.missing_tables(vas))
 
 
