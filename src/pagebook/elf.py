@@ -6,9 +6,10 @@ Whatever is wrong with a file - cut short, of another machine, with impossible h
 
 from __future__ import annotations
 
+import mmap
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
@@ -63,10 +64,10 @@ def read_bytes(path: str | Path, what: str) -> bytes:
         raise BadFile(f"cannot read {what} {str(path)!r}: {error.strerror}") from error
 
 
-def read_elf(stream: BinaryIO, name: str, size: int) -> Elf:
+def read_elf(stream: BinaryIO | mmap.mmap, name: str, size: int) -> Elf:
     """Read a RISC-V ELF file of ``size`` bytes; BadFile when it is anything else or not whole."""
     try:
-        file = ELFFile(stream)
+        file = ELFFile(cast(BinaryIO, stream))
         segments = _segments(file, name)
         elf = Elf(name, file["e_type"], file["e_entry"], size, segments)
         _check(file, elf)

@@ -106,7 +106,6 @@ def to_note(machine: Machine) -> dict[str, Any]:
         "areas": [list(area) for area in machine.areas],
         "free_head": machine.free_head,
         "free_range": list(machine.free_range) if machine.free_range else None,
-        "regions": [{"base": r.base, "size": r.size, "name": r.name} for r in machine.memory.regions],
     }
 
 

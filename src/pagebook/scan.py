@@ -262,4 +262,3 @@ def merge(mappings: Mappings, ignore: int = A | D) -> Mappings:
     runs["flags"] = np.bitwise_or.reduceat(mappings["flags"], first)
     runs["pages"] = np.diff(np.append(first, len(mappings)))
     return runs
-

@@ -4,9 +4,3 @@ One module per C file of the kernel, with the C names and the C order of argumen
 `Kernel` whose globals the C code would use.  A pointer is a physical address, a null pointer 0.  What is modelled is
 the memory manager: there is no processor, so nothing runs between the calls, and no disk behind the files.
 """
-
-from pagebook.xv6.boot import boot
-from pagebook.xv6.kernel import Kernel, Proc
-from pagebook.xv6.memlayout import REVISIONS, Layout, Revision
-
-__all__ = ["REVISIONS", "Kernel", "Layout", "Proc", "Revision", "boot"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+
 from pagebook.errors import BadTarget, PagebookError, Panic
 from pagebook.machine import Area, Hart, Machine, Space
 from pagebook.memory import Memory
@@ -40,6 +43,7 @@ def power_on(
     userstack: int = USERSTACK,
     devices: tuple[Device, ...] | None = None,
     strict: bool = False,
+    progress: Callable[[int], None] | None = None,
 ) -> Kernel:
     """A machine with the kernel loaded and nothing run yet.
 
@@ -48,8 +52,9 @@ def power_on(
     """
     revision = _revision(rev)
     layout = Layout.of(revision, ram, kernel.symbols if kernel else None, nproc, userstack, devices)
+    _check_ram(ram)
     memory = Memory.anonymous(ram, KERNBASE)
-    k = Kernel(memory, revision, layout, strict)
+    k = Kernel(memory, revision, layout, strict, progress=progress)
     if kernel:
         k.symbols = dict(kernel.symbols)
         for pa, data in kernel.pieces:
@@ -59,6 +64,15 @@ def power_on(
         "sh": programs.SH if sh is None else sh,
     }
     return k
+
+
+def _check_ram(ram: int) -> None:
+    """BadTarget when kinit, which writes every byte, would need more memory than this computer has free."""
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if ram > available:
+        raise BadTarget(
+            f"the model would fill {size_text(ram)} of RAM, and this computer has {available >> 20}M free; ask for less"
+        )
 
 
 def _revision(rev: str) -> Revision:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pagebook.errors import BadFrame, Panic
 from pagebook.xv6.kernel import Kernel
 
+STRIDE = 1 << 28  # bytes that freerange fills between two words of progress
+
 
 def kinit(k: Kernel) -> None:
     """Put every frame from ``end`` to PHYSTOP on the free list."""
@@ -19,7 +21,12 @@ def kinit(k: Kernel) -> None:
 def freerange(k: Kernel, pa_start: int, pa_end: int) -> None:
     """kfree every whole page of [pa_start, pa_end), lowest first, as array work."""
     try:
-        k.kmem.free_range(pa_start, pa_end)
+        while pa_start < pa_end:
+            stop = min((pa_start | STRIDE - 1) + 1, pa_end)
+            k.kmem.free_range(pa_start, stop)
+            if k.progress:
+                k.progress(stop - pa_start)
+            pa_start = stop
     except BadFrame as error:
         raise Panic("kfree", str(error), pa=error.pa) from error
 

@@ -6,6 +6,7 @@ they can be found, and the process table.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -62,7 +63,7 @@ class Kernel:
 
     ``strict`` chooses what a range operation leaves behind when it fails: nothing (False), or what the C code
     leaves (True).  ``current`` is the process that myproc() would give.  ``files`` stands for the disk: path without
-    leading slash to contents.
+    leading slash to contents.  ``progress`` is called with the bytes of RAM that kinit has just filled.
     """
 
     memory: Memory
@@ -78,6 +79,7 @@ class Kernel:
     nextpid: int = 1
     disk: tuple[int, int, int] | None = None
     story: list[Event] = field(default_factory=list)
+    progress: Callable[[int], None] | None = None
     kmem: FreeList = field(init=False)
     proc: list[Proc] = field(init=False)
     _tables: dict[int, PageTable] = field(default_factory=dict, repr=False)

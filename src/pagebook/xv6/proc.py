@@ -116,7 +116,10 @@ def userinit(k: Kernel) -> None:
         k.memory.write64(p.trapframe + SP, PGSIZE)
         p.name = "initcode"
         p.image = ((0, PGSIZE, "initcode"),)
-        k.tell("userinit", f'a page of code at address 0 of process {p.pid}; all it does is call exec("/init")')
+        k.tell(
+            "userinit",
+            f"a page of code at address 0 of process {p.pid}, and the two tables over it; all the code does is call exec",
+        )
     else:
         k.tell("userinit", f'process {p.pid} starts without memory; forkret will call exec("/init") for it')
     p.state = State.RUNNABLE

@@ -23,7 +23,10 @@ def sys_exec(k: Kernel, path: str, argv: list[str]) -> int:
             break
     else:
         if len(argv) < MAXARG:
+            listed = " ".join(map(hex, frames))
+            k.tell("sys_exec", f"{path}: a frame for each of its {len(frames)} argument strings, {listed}")
             result = exec_(k, path, argv)
     for frame in frames:
         kfree(k, frame)
+    k.tell("sys_exec", f"{path} {'runs' if result >= 0 else 'cannot be run'}; the arguments' frames are given back")
     return result

@@ -1,0 +1,66 @@
+"""The words a user types for a machine, turned into a Machine.  The only room that knows every way in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pagebook.errors import BadTarget
+from pagebook.machine import Machine
+from pagebook.sources.elfcore import read_core
+from pagebook.xv6 import boot as xv6
+from pagebook.xv6.kernel import Kernel
+from pagebook.xv6.memlayout import NPROC
+from pagebook.xv6.programs import read_kernel, read_program
+
+MODEL = "xv6"
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How to boot the model: paths of ELF files or None for the package's own, the revision, sizes in bytes."""
+
+    rev: str = "2024"
+    kernel: str | None = None
+    init: str | None = None
+    sh: str | None = None
+    ram: int = 128 << 20
+    nproc: int = NPROC
+
+
+def boot_model(options: ModelOptions, progress: Callable[[int], None] | None = None) -> Kernel:
+    """Boot the model to its shell's prompt; BadFile, BadTarget, BadAddress or Panic when it cannot be.
+
+    ``progress`` is called with the bytes of RAM just filled.
+    """
+    return xv6.boot(
+        options.rev,
+        ram=options.ram,
+        nproc=options.nproc,
+        kernel=read_kernel(options.kernel) if options.kernel else None,
+        init=read_program(options.init) if options.init else None,
+        sh=read_program(options.sh) if options.sh else None,
+        progress=progress,
+    )
+
+
+def open_target(
+    target: str, options: ModelOptions | None = None, progress: Callable[[int], None] | None = None
+) -> Machine:
+    """The machine that ``target`` names: ``xv6`` boots the model, anything else is a file saved before.
+
+    ``options`` are for the model only; BadTarget when they come with a file.
+    """
+    if target == MODEL:
+        return xv6.machine(boot_model(options or ModelOptions(), progress))
+    if options not in (None, ModelOptions()):
+        raise BadTarget(
+            f"--rev, --kernel, --init, --sh, --ram and --nproc shape the model; {target!r} is as it was saved"
+        )
+    if not Path(target).exists():
+        raise BadTarget(
+            f"there is no file {target!r}; a target is {MODEL!r}, the model booted afresh, or a file that "
+            "'pagebook boot --save FILE' wrote"
+        )
+    return read_core(target)
