@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ import urllib.parse
 import urllib.request
 import venv
 from pathlib import Path
+from typing import Any
 
 INDEX = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple").rstrip("/")
 
@@ -33,15 +35,23 @@ def fetch(url: str, accept: str = "*/*") -> bytes:
 
 
 def pip_wheel() -> tuple[str, bytes]:
-    """The newest released wheel of pip: its file name and contents, hash checked."""
+    """The newest released wheel of pip that this Python can run: its file name and contents, hash checked."""
     page = json.loads(fetch(f"{INDEX}/pip/", "application/vnd.pypi.simple.v1+json"))
-    version = next(v for v in reversed(page["versions"]) if v.replace(".", "").isdigit())
-    name = f"pip-{version}-py3-none-any.whl"
-    entry = next(file for file in page["files"] if file["filename"] == name)
-    data = fetch(urllib.parse.urljoin(f"{INDEX}/pip/", entry["url"]))
-    if hashlib.sha256(data).hexdigest() != entry["hashes"]["sha256"]:
-        sys.exit(f"{name} does not have the hash that {INDEX} gives for it; nothing was installed")
-    return name, data
+    released = [(version_of(file), file) for file in page["files"] if version_of(file) and not file.get("yanked")]
+    _, newest = max(released, key=lambda found: found[0])
+    data = fetch(urllib.parse.urljoin(f"{INDEX}/pip/", newest["url"]))
+    if hashlib.sha256(data).hexdigest() != newest["hashes"]["sha256"]:
+        sys.exit(f"{newest['filename']} does not have the hash that {INDEX} gives for it; nothing was installed")
+    return newest["filename"], data
+
+
+def version_of(file: dict[str, Any]) -> tuple[int, ...]:
+    """The version of a wheel that runs here, as numbers; empty for a pre-release, another file, another Python."""
+    name = re.fullmatch(r"pip-([0-9.]+)-py3-none-any\.whl", file["filename"])
+    python = re.fullmatch(r">=\s*3\.([0-9]+)", file.get("requires-python") or ">=3.0")
+    if not name or not python or int(python[1]) > sys.version_info.minor:
+        return ()
+    return tuple(map(int, name[1].split(".")))
 
 
 def install_pip(python: Path) -> None:

@@ -118,7 +118,7 @@ def userinit(k: Kernel) -> None:
         p.image = ((0, PGSIZE, "initcode"),)
         k.tell(
             "userinit",
-            f"a page of code at address 0 of process {p.pid} and the two tables over it; the code does nothing but exec",
+            f"a page of code at address 0 of process {p.pid} and the two tables over it; all the code does is exec",
         )
     else:
         k.tell("userinit", f'process {p.pid} starts without memory; forkret will call exec("/init") for it')
