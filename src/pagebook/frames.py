@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pagebook.errors import BadFrame
 from pagebook.memory import U64, Memory
-from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_down
 
 FrameArray = npt.NDArray[np.uint64]
 
@@ -48,12 +48,13 @@ class Frames(Protocol):
 
 
 class FreeList:
-    """xv6's allocator over [start, stop): last freed, first handed out.
+    """xv6's allocator over the whole pages of [start, stop): last freed, first handed out.
 
     The first word of a free frame is the address of the next one, 0 at the end; ``head`` is the address of the
     first.  A freed frame is filled with ``JUNK_FREE``, a frame handed out with ``JUNK_ALLOC``, so that stale and
     uninitialised reads show.  Like the original it keeps no record of what is free: a frame freed twice makes the
     list loop, and ``count``, which counts frees and allocations, then differs from its length (kernel/kalloc.c).
+    Over memory that is not ours the list can be read; what would change it raises ReadOnlyMemory.
     """
 
     JUNK_FREE = 0x01
@@ -66,10 +67,11 @@ class FreeList:
     def __init__(self, memory: Memory, start: int, stop: int) -> None:
         self.memory = memory
         self.start = start
-        self.stop = stop
+        self.stop = page_down(stop)
         self.head = 0
         self.count = 0
         self._region = memory.region(start, max(stop - start, 1))
+        self._read_only = not self._region.writable
         self._base = self._region.base
         self._words = self._region.words
         self._data = self._region.data
@@ -92,7 +94,10 @@ class FreeList:
         pa = self.head
         if not pa:
             return None
-        self.head = self._next(pa)
+        after = self._next(pa)
+        if self._read_only:
+            self.memory.ours(pa, PAGE_SIZE)
+        self.head = after
         self.count -= 1
         offset = pa - self._base
         self._data[offset : offset + PAGE_SIZE] = self._ALLOC_PAGE
@@ -107,16 +112,18 @@ class FreeList:
                 break
             taken.append(pa)
             pa = self._next(pa)
-        self.head = pa
-        self.count -= len(taken)
         frames = np.array(taken, dtype=U64)
         self.memory.scatter(frames, self._ALLOC_WORD)
+        self.head = pa
+        self.count -= len(taken)
         return frames
 
     def free(self, pa: int) -> None:
         """Fill the frame with 0x01 and put it at the head of the list (kernel/kalloc.c: kfree)."""
         if pa & PAGE_MASK or not self.start <= pa < self.stop:
             raise self._not_ours(pa)
+        if self._read_only:
+            self.memory.ours(pa, PAGE_SIZE)
         offset = pa - self._base
         self._words[offset >> 3] = self.head
         self._data[offset + 8 : offset + PAGE_SIZE] = self._FREE_TAIL
@@ -155,6 +162,7 @@ class FreeList:
         for pa in (first << PAGE_SHIFT, (first + count - 1) << PAGE_SHIFT):
             if not self.start <= pa < self.stop:
                 raise self._not_ours(pa)
+            self.memory.ours(pa, PAGE_SIZE)
         page = first - (self._base >> PAGE_SHIFT)
         pages = self._region.pages[page : page + count]
         step = 256  # a megabyte at a time, so that the links are written while their pages are in the cache

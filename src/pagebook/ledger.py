@@ -15,7 +15,7 @@ from pagebook.machine import Area, Machine, Space
 from pagebook.memory import U64
 from pagebook.scan import Scan, scan
 from pagebook.sv import U
-from pagebook.units import PAGE_SHIFT, PAGE_SIZE
+from pagebook.units import PAGE_SHIFT, page_up
 
 
 class Role(IntEnum):
@@ -48,7 +48,7 @@ class Ledger:
             self._claim(frames.frames(), Role.FREE)
         for area in machine.areas:
             role = Role.KERNEL_IMAGE if "kernel" in area.name else Role.DEVICE_QUEUE
-            self._claim(np.arange(area.start, area.end, PAGE_SIZE, dtype=U64), role)
+            self._claim_range(area.start, area.end, role)
         for space in machine.spaces:
             self._claim_space(space, scan(space.table))
 
@@ -57,12 +57,10 @@ class Ledger:
         for area in space.areas:
             role = _role_of(space, area)
             if role is not None:
-                inside = (mappings["va"] >= U64(area.start)) & (mappings["va"] < U64(area.end))
+                inside = (mappings["va"] >= U64(area.start)) & (mappings["va"] - U64(area.start) < U64(area.size))
                 self._claim(mappings["pa"][inside], role)
         user = mappings[mappings["flags"] & U != 0] if space.pid is None else mappings[self._below(space, mappings)]
-        for size in np.unique(user["size"]).tolist():
-            first = user["pa"][user["size"] == size]
-            self._claim((first[:, None] + np.arange(0, size, PAGE_SIZE, dtype=U64)).ravel(), Role.USER)
+        self._claim_spans(user["pa"], user["size"], Role.USER)
         self._claim(found.tables, Role.PAGE_TABLE)
 
     @staticmethod
@@ -76,6 +74,26 @@ class Ledger:
             here = pas[(pas >= U64(region.base)) & (pas < U64(region.base + (len(roles) << PAGE_SHIFT)))]
             index = ((here - U64(region.base)) >> U64(PAGE_SHIFT)).astype(np.intp)
             roles[index] = np.maximum(roles[index], role.value)
+
+    def _claim_spans(self, starts: npt.NDArray[np.uint64], sizes: npt.NDArray[np.uint64], role: Role) -> None:
+        """Claim every frame of many ranges, by counting how many begin and end at each: a page can be 256 TiB."""
+        for region, roles in zip(self.regions, self.roles, strict=True):
+            low, high = U64(region.base), U64(region.base + (len(roles) << PAGE_SHIFT))
+            begin, stop = (
+                np.bincount(
+                    ((np.clip(at, low, high) - low) >> U64(PAGE_SHIFT)).astype(np.intp), minlength=len(roles) + 1
+                )
+                for at in (starts, starts + sizes)
+            )
+            inside = np.cumsum(begin - stop)[:-1] > 0
+            roles[inside] = np.maximum(roles[inside], role.value)
+
+    def _claim_range(self, start: int, stop: int, role: Role) -> None:
+        """Claim the frames that [start, stop) touches; a range as long as a file may claim costs no more than RAM."""
+        for region, roles in zip(self.regions, self.roles, strict=True):
+            first = max(start - region.base >> PAGE_SHIFT, 0)
+            last = max(page_up(stop) - region.base >> PAGE_SHIFT, 0)
+            roles[first:last] = np.maximum(roles[first:last], role.value)
 
     def counts(self) -> dict[Role, int]:
         """Frames in each role; their sum is all of RAM."""

@@ -71,7 +71,7 @@ class Machine:
     def space(self, name: str) -> Space:
         """The space of that name, or of that pid; BadTarget, with the names there are, when there is none."""
         for space in self.spaces:
-            if name in (space.name, str(space.pid)):
+            if name == space.name or (space.pid is not None and name == str(space.pid)):
                 return space
         names = ", ".join(space.name for space in self.spaces) or "none at all"
         raise BadTarget(f"{self.name} has no address space {name!r}; it has {names}")

@@ -107,10 +107,11 @@ class Memory:
 
     def write(self, pa: int, data: bytes | bytearray | memoryview) -> None:
         """Put ``data`` at ``pa``, all of it in one region that is ours to change, or nothing."""
-        region = self._ours(pa, len(data))
+        region = self.ours(pa, len(data))
         region.data[pa - region.base : pa - region.base + len(data)] = data
 
-    def _ours(self, pa: int, size: int) -> Region:
+    def ours(self, pa: int, size: int) -> Region:
+        """`region`, when it is ours to change; ReadOnlyMemory otherwise."""
         region = self.region(pa, size)
         if not region.writable:
             raise ReadOnlyMemory(f"{region} is not ours to change: write to {pa:#x} refused", pa=pa)
@@ -118,9 +119,10 @@ class Memory:
 
     def read64(self, pa: int) -> int:
         """The 64-bit word at ``pa``."""
+        if pa & 7:
+            return self._read(pa, 8)
         region = self.region(pa, 8)
-        offset = pa - region.base
-        return region.words[offset >> 3] if not offset & 7 else self._read(pa, 8)
+        return region.words[pa - region.base >> 3]
 
     def _read(self, pa: int, size: int) -> int:
         return int.from_bytes(self.read(pa, size), "little")
@@ -139,12 +141,11 @@ class Memory:
 
     def write64(self, pa: int, value: int) -> None:
         """Put a 64-bit word at ``pa``."""
-        region = self._ours(pa, 8)
-        offset = pa - region.base
-        if offset & 7:
+        if pa & 7:
             self._write(pa, value, 8)
         else:
-            region.words[offset >> 3] = value
+            region = self.ours(pa, 8)
+            region.words[pa - region.base >> 3] = value
 
     def _write(self, pa: int, value: int, size: int) -> None:
         self.write(pa, value.to_bytes(size, "little"))
@@ -185,12 +186,15 @@ class Memory:
     def scatter(self, pas: npt.NDArray[np.uint64], pages: Any) -> None:  # noqa: ANN401 - whatever broadcasts
         """Put pages, of shape (len(pas), 512) or anything that broadcasts to it, at the addresses ``pas``.
 
-        All of them must lie in one region that is ours to change.
+        Each must lie in a region that is ours to change; when one does not, nothing is written.
         """
         if not len(pas):
             return
-        region = self._ours(int(pas[0]), PAGE_SIZE)
-        self._ours(int(pas.min()), PAGE_SIZE)
-        if int(pas.min()) < region.base or int(pas.max()) + PAGE_SIZE > region.end:
-            raise self._outside(int(pas.max()), PAGE_SIZE)
-        region.pages[(pas - U64(region.base)) >> U64(PAGE_SHIFT)] = pages
+        low, high = int(pas.min()), int(pas.max())
+        region = self.ours(low, PAGE_SIZE)
+        if high + PAGE_SIZE <= region.end:
+            region.pages[(pas - U64(region.base)) >> U64(PAGE_SHIFT)] = pages
+            return
+        homes = [self.ours(pa, PAGE_SIZE) for pa in pas.tolist()]
+        for home, pa, page in zip(homes, pas.tolist(), np.broadcast_to(pages, (len(pas), PAGE_SIZE // 8)), strict=True):
+            home.pages[pa - home.base >> PAGE_SHIFT] = page

@@ -70,7 +70,7 @@ class _Level(NamedTuple):
 
 
 def scan(space: AddressSpace, limit: int = DEFAULT_LIMIT) -> Scan:
-    """List ``space``; TooManyMappings when it has more than ``limit`` leaves or as many table uses."""
+    """List ``space``; TooManyMappings when it has more than ``limit`` leaves, or as many pointers on one level."""
     fmt = space.format
     found: list[Mappings] = []
     problems: list[Mappings] = []
@@ -85,13 +85,12 @@ def scan(space: AddressSpace, limit: int = DEFAULT_LIMIT) -> Scan:
         levels.append(np.full(len(tables[-1]), level, dtype=np.uint8))
         valid = ptes & V != 0
         pointer = valid & (ptes & RWX == 0)
-        leaves = np.count_nonzero(valid & ~pointer, axis=1)[which].sum()
-        total += int(leaves)
-        nexts = int(np.count_nonzero(pointer, axis=1)[which].sum()) if level else 0
-        if total > limit or nexts * fmt.entries > limit * 512:
+        total += int(np.count_nonzero(valid & ~pointer, axis=1)[which].sum())
+        pointers = int(np.count_nonzero(pointer, axis=1)[which].sum())
+        if max(total, pointers) > limit:
             raise TooManyMappings(
                 f"the table at {space.root:#x} lists more than {limit} mappings, through {len(unique)} table pages on "
-                f"level {level} that are used {nexts or int(leaves)} times; it is damaged, points at itself, "
+                f"level {level} that are used {len(which)} times; it is damaged, points at itself, "
                 "or needs a higher limit",
                 pa=space.root, level=level,
             )  # fmt: skip
@@ -160,8 +159,17 @@ class _Rows:
         if self.which is None:
             use, index = np.nonzero(mask)
             return use, use, index
-        use, index = np.nonzero(mask[self.which])
-        return use, self.which[use], index
+        if len(self.which) <= 2 * len(mask):
+            use, index = np.nonzero(mask[self.which])
+            return use, self.which[use], index
+        # A hostile table has millions of uses of a few pages, and mask[which] would be 512 bytes for each.
+        row, index = np.nonzero(mask)
+        counts = np.bincount(row, minlength=len(mask))
+        uses = counts[self.which]
+        use = np.repeat(np.arange(len(uses)), uses)
+        skipped = (np.cumsum(counts) - counts)[self.which] - (np.cumsum(uses) - uses)
+        at = np.arange(len(use)) + np.repeat(skipped, uses)
+        return use, row[at], index[at]
 
     def _va(self, use: npt.NDArray[np.intp], index: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
         va = self.vas[use] | index.astype(U64) << self.shift

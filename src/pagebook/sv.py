@@ -169,6 +169,9 @@ class Satp(NamedTuple):
     asid: int
     root: int
 
+    def __repr__(self) -> str:
+        return f"Satp(format={self.format!r}, asid={self.asid:#x}, root={self.root:#x})"
+
 
 def decode_satp(value: int, xlen: int = 64) -> Satp:
     """Take a satp value apart; BadAddress when its MODE is reserved."""

@@ -11,6 +11,7 @@ changed as a kernel's page-by-page loop changes it, which leaves behind what it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,7 +28,7 @@ from pagebook.errors import (
 )
 from pagebook.frames import Frames
 from pagebook.memory import U64, Memory
-from pagebook.sv import FLAGS, POINTER, RWX, SV39, Format, R, V, W, flags_text
+from pagebook.sv import FLAGS, KIND_MASK, POINTER, RWX, SV39, Format, R, V, W, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 Ptes = npt.NDArray[Any]  # uint64, or uint32 in Sv32
@@ -39,6 +40,9 @@ class Entry(NamedTuple):
     level: int
     pte_pa: int
     pte: int
+
+    def __repr__(self) -> str:
+        return f"Entry(level={self.level}, pte_pa={self.pte_pa:#x}, pte={self.pte:#x})"
 
     @property
     def kind(self) -> str:
@@ -67,6 +71,12 @@ class AddressSpace:
     def __init__(self, memory: Memory, root: int, format: Format = SV39) -> None:
         if root & PAGE_MASK:
             raise BadAddress(f"root {root:#x} is not page-aligned", pa=root)
+        if root >> PAGE_SHIFT > format.ppn_mask:
+            raise BadAddress(
+                f"root {root:#x} is not below {format.ppn_mask + 1 << PAGE_SHIFT:#x}, and no PTE of {format.name} "
+                "names a page above that",
+                pa=root,
+            )
         self.memory = memory
         self.format = format
         self.root = root
@@ -113,9 +123,14 @@ class AddressSpace:
         try:
             return self.memory.read64(pte_pa) if self._pte_shift == 3 else self.memory.read32(pte_pa)
         except PagebookError as error:
-            error.va, error.level, error.pte_pa = va, level, pte_pa
-            error.args = (f"the walk of {va:#x} needs a level-{level} PTE at {pte_pa:#x}: {error}",)
-            raise
+            raise self._walk_failed(error, va, level, pte_pa) from None
+
+    @staticmethod
+    def _walk_failed(error: PagebookError, va: int, level: int, pte_pa: int) -> PagebookError:
+        """The error of a read, with the walk that needed it."""
+        error.va, error.level, error.pte_pa = va, level, pte_pa
+        error.args = (f"the walk of {va:#x} needs a level-{level} PTE at {pte_pa:#x}: {error}",)
+        return error
 
     def entry(self, va: int) -> Entry:
         """The PTE that decides the translation of ``va``."""
@@ -156,7 +171,8 @@ class AddressSpace:
         fmt = self.format
         fmt.check_canonical(va)
         last = va + size - 1
-        if not fmt.is_canonical(last) or (va >> fmt.va_bits - 1) != (last >> fmt.va_bits - 1) != 0:
+        halves = va >> fmt.va_bits - 1, last >> fmt.va_bits - 1
+        if not fmt.is_canonical(last) or (fmt.va_bits < fmt.xlen and halves[0] != halves[1]):
             raise BadAddress(
                 f"{size:#x} bytes from {va:#x} end at {last:#x}, past the last canonical address in {fmt.name}",
                 va=va,
@@ -230,6 +246,7 @@ class PageTable(AddressSpace):
 
     def __init__(self, memory: Memory, root: int, frames: Frames, format: Format = SV39) -> None:
         super().__init__(memory, root, format)
+        memory.ours(root, PAGE_SIZE)
         self.frames = frames
 
     @classmethod
@@ -240,6 +257,11 @@ class PageTable(AddressSpace):
             raise OutOfFrames("no frame is left for a root table")
         memory.write(root, bytes(PAGE_SIZE))
         return cls(memory, root, frames, format)
+
+    def ptes(self, pte_pa: int, count: int) -> Ptes:
+        """`AddressSpace.ptes`, of a table that is ours to change; ReadOnlyMemory when it is not."""
+        self.memory.ours(pte_pa, count << self._pte_shift)
+        return super().ptes(pte_pa, count)
 
     def _write_pte(self, pte_pa: int, pte: int) -> None:
         index = pte_pa - self._base >> self._pte_shift
@@ -260,6 +282,7 @@ class PageTable(AddressSpace):
                 raise self._superpage(va, pte_pa, pte, level)
             if not alloc:
                 return None
+            self.ptes(pte_pa, 1)  # ours to change, or no frame is taken
             table = self.frames.alloc()
             if table is None:
                 return None
@@ -275,6 +298,8 @@ class PageTable(AddressSpace):
         Tables come from the allocator in the order in which mapping page by page would take them.  AlreadyMapped,
         OutOfFrames, BadAddress or NotATable when it cannot be done; nothing is changed then unless ``strict``.
         """
+        if not 0 <= level < self.format.levels:
+            raise BadAddress(f"{self.format.name} has levels 0 to {self.format.levels - 1}, not {level}", va=va)
         page_bytes = self.format.page_bytes(level)
         self.check_range(va, size, page_bytes)
         if pa & page_bytes - 1 or not 0 <= pa <= (self._ppn_mask + 1 << PAGE_SHIFT) - size:
@@ -328,6 +353,9 @@ class PageTable(AddressSpace):
             raise BadAddress("strict mapping is xv6's, which has 4096-byte pages only", va=va, level=level)
         end = va + size
         while va < end:
+            at, pte, reached = self.find(va)
+            if reached and pte & V:
+                raise self.already_mapped(va, at, pte, reached)
             pte_pa = self.pte_address(va, alloc=True)
             if pte_pa is None:
                 raise self._out_of_frames(va, 1)
@@ -362,19 +390,38 @@ class PageTable(AddressSpace):
     def _survey(self, va: int, size: int, level: int) -> int:
         """How many tables mapping the range needs; AlreadyMapped at the first valid PTE in it."""
         needed = 0
+        runs: list[tuple[int, int, int]] = []
         for start, stop, parent in self._spans(va, size, level):
             children = self.format.index(stop - 1, parent) - self.format.index(start, parent) + 1
             pte_pa, _, reached = self._reach(start, parent)
+            ptes = self.ptes(pte_pa, 1 if reached > parent else children)
             if reached > parent:
-                needed += reached - parent + children
-            elif parent == level:
-                self._check_free(self.ptes(pte_pa, children), start, pte_pa, level)
+                # Of the tables above the leaves', the span before this one has counted those that reach back to it.
+                reaches = (self.format.page_bytes(above + 1) for above in range(parent, reached))
+                needed += children + sum(start == va or start % reach == 0 for reach in reaches)
+                continue
+            runs.append((pte_pa, children, start))
+            if parent == level:
+                self._check_free(ptes, start, pte_pa, level)
             else:
-                ptes = self.ptes(pte_pa, children)
                 needed += children - int(np.count_nonzero(ptes & V))
                 for child in np.flatnonzero(ptes & V).tolist():
-                    self._survey_table(int(ptes[child]), pte_pa + (child << self._pte_shift), child, start, stop, level)
+                    at = pte_pa + (child << self._pte_shift)
+                    runs.append(self._survey_table(int(ptes[child]), at, child, start, stop, level))
+        self._check_distinct(runs)
         return needed
+
+    def _check_distinct(self, runs: list[tuple[int, int, int]]) -> None:
+        """NotATable when two runs of PTEs (address, how many, va) overlap, so that a change would be made twice."""
+        runs.sort()
+        for (lower, count, va), (upper, _, other) in pairwise(runs):
+            if upper < lower + (count << self._pte_shift):
+                first, second = sorted((va, other))
+                raise NotATable(
+                    f"the pages from {first:#x} and from {second:#x} have PTEs in common, at {upper:#x}: two pointers "
+                    "lead to one table",
+                    va=second, pte_pa=upper,
+                )  # fmt: skip
 
     def _reach(self, va: int, wanted: int) -> tuple[int, int, int]:
         """The PTE for ``va`` on level ``wanted``, or the absent one above it; AlreadyMapped at a leaf above."""
@@ -383,15 +430,23 @@ class PageTable(AddressSpace):
             raise self.already_mapped(va, pte_pa, pte, level)
         return pte_pa, pte, level
 
-    def _survey_table(self, pointer: int, pte_pa: int, child: int, start: int, stop: int, level: int) -> None:
-        """Check the part of [start, stop) that the last-level table named by ``pointer`` covers."""
+    def _survey_table(
+        self, pointer: int, pte_pa: int, child: int, start: int, stop: int, level: int
+    ) -> tuple[int, int, int]:
+        """Check the part of [start, stop) that the table named by ``pointer`` covers: its run of PTEs."""
         reach = self.format.page_bytes(level) * self.format.entries
         low = max(start, (start & -reach) + child * reach)
         high = min(stop, (low | reach - 1) + 1)
         if pointer & RWX:
             raise self.already_mapped(low, pte_pa, pointer, level + 1)
         at = self.format.pte_pa(pointer) + (self.format.index(low, level) << self._pte_shift)
-        self._check_free(self.ptes(at, (high - low) // self.format.page_bytes(level)), low, at, level)
+        count = (high - low) // self.format.page_bytes(level)
+        try:
+            ptes = self.ptes(at, count)
+        except PagebookError as error:
+            raise self._walk_failed(error, low, level, at) from None
+        self._check_free(ptes, low, at, level)
+        return at, count, low
 
     def _check_free(self, ptes: Ptes, va: int, pte_pa: int, level: int) -> None:
         taken = np.flatnonzero(ptes & V)
@@ -445,7 +500,10 @@ class PageTable(AddressSpace):
             self.ptes(int(tables[-1]), tail)[:] = leaves[-tail:]
 
     def protect(self, va: int, size: int, flags: int) -> None:
-        """Give every page of the range these R, W, X, U, G bits; NotMapped, nothing changed, when one is absent."""
+        """Give every page of the range these R, W, X, U, G bits.
+
+        NotMapped when one is absent, NotATable when one is a pointer; nothing is changed then.
+        """
         self.check_range(va, size)
         change = RWX | 1 << 4 | 1 << 5
         if flags & ~change or not flags & RWX or flags & (R | W) == W:
@@ -453,25 +511,24 @@ class PageTable(AddressSpace):
                 f"flags {flags:#x} are no rights: of R, W, X, U, G, with one of R, W, X and W only with R",
                 va=va,
             )
-        found = list(self.slices(va, size))
-        for part in found:
-            self._raise_first(part, holes=False, free=False)
-        for part in found:
+        for part in self._checked(va, size, holes=False, free=False, pointer_mask=KIND_MASK):
             assert part.ptes is not None
             part.ptes[:] = part.ptes & ~self._dtype.type(change) | self._dtype.type(flags)
 
     def unmap(self, va: int, size: int, *, free: bool = False, holes: bool = False, strict: bool = False) -> None:
         """Remove every mapping of the range, and free the frames they map when ``free`` (xv6: uvmunmap).
 
-        Absent pages are an error, NotMapped, unless ``holes``.  A page that is a pointer is NotATable; a frame the
-        allocator cannot take back is BadFrame.  Nothing is changed then unless ``strict``.
+        Absent pages are an error, NotMapped, and pointers NotATable, unless ``holes``; a frame the allocator cannot
+        take back is BadFrame, a table met twice NotATable.  Nothing is changed then unless ``strict``.
         """
         self.check_range(va, size)
-        parts: Iterable[Slice] = self.slices(va, size)
-        if not strict:
-            parts = list(parts)
-            for part in parts:
-                self._raise_first(part, holes, free)
+        parts: Iterable[Slice]
+        if strict:
+            parts = self.slices(va, size)
+        else:
+            parts = self._checked(va, size, holes, free)
+            if not holes:
+                self._check_distinct([(part.pte_pa, part.pages, part.va) for part in parts])
         for part in parts:
             error, good = self._first_bad(part, holes, free)
             if part.ptes is not None:
@@ -494,26 +551,40 @@ class PageTable(AddressSpace):
         within = np.arange(0, self.format.page_bytes(level), PAGE_SIZE, dtype=U64)
         return first[:, None] + within
 
-    def _raise_first(self, part: Slice, holes: bool, free: bool) -> None:
-        error, _ = self._first_bad(part, holes, free)
-        if error:
-            raise error
+    def _owned(self, leaves: Ptes, level: int) -> npt.NDArray[np.bool_]:
+        """Which leaves map only frames that the allocator would take back."""
+        if level:
+            last = self._frames_of(leaves, 0).ravel() + U64(self.format.page_bytes(level) - PAGE_SIZE)
+            if not self.frames.owns(last).all():
+                return np.zeros(len(leaves), dtype=np.bool_)  # without listing the frames of a superpage of 256 TiB
+        frames = self._frames_of(leaves, level)
+        owned: npt.NDArray[np.bool_] = np.logical_and.reduce(self.frames.owns(frames.ravel()).reshape(frames.shape), 1)
+        return owned
 
-    def _first_bad(self, part: Slice, holes: bool, free: bool) -> tuple[PagebookError | None, int]:
-        """What is wrong with the first bad PTE of a slice, and how many before it are good."""
+    def _checked(self, va: int, size: int, holes: bool, free: bool, pointer_mask: int = FLAGS) -> list[Slice]:
+        """The slices of the range; the error of the first bad PTE in them when there is one."""
+        parts = []
+        for part in self.slices(va, size):
+            error, _ = self._first_bad(part, holes, free, pointer_mask)
+            if error:
+                raise error
+            parts.append(part)
+        return parts
+
+    def _first_bad(
+        self, part: Slice, holes: bool, free: bool, pointer_mask: int = FLAGS
+    ) -> tuple[PagebookError | None, int]:
+        """What is wrong with the first bad PTE of a slice, and how many before it are good.
+
+        A pointer is V alone among the bits of ``pointer_mask``; xv6 looks at all ten.
+        """
         if part.ptes is None:
-            return (None if holes else self._not_mapped(part.va, part.pte_pa, 0, part.level)), 0
+            return (None if holes else self._not_mapped(part.va, *self.find(part.va))), 0
         ptes = part.ptes
         valid = ptes & V != 0
-        bad = np.zeros(part.pages, dtype=np.bool_) if holes else ~valid | (ptes & FLAGS == POINTER)
+        bad = np.zeros(part.pages, dtype=np.bool_) if holes else ~valid | (ptes & pointer_mask == POINTER)
         if free:
-            owned = np.ones(part.pages, dtype=np.bool_)
-            owned[valid] = (
-                self.frames.owns(self._frames_of(ptes[valid], part.level).ravel())
-                .reshape(np.count_nonzero(valid), -1)
-                .all(axis=1)
-            )
-            bad |= ~owned
+            bad[valid] |= ~self._owned(ptes[valid], part.level)
         if not bad.any():
             return None, part.pages
         first = int(bad.argmax())
@@ -525,8 +596,10 @@ class PageTable(AddressSpace):
         if not pte & V:
             return self._not_mapped(va, pte_pa, pte, level)
         where: dict[str, int | None] = {"va": va, "level": level, "pte": pte, "pte_pa": pte_pa}
-        if pte & FLAGS == POINTER and not holes:
-            return NotATable(f"{va:#x} is not mapped by a leaf: PTE {pte:#x} at {pte_pa:#x} has only V set", **where)
+        if not pte & RWX and not holes:
+            return NotATable(
+                f"{va:#x} is not mapped by a leaf: PTE {pte:#x} at {pte_pa:#x} has V, and none of R, W, X", **where
+            )
         frame = self.format.pte_pa(pte)
         return BadFrame(
             f"{va:#x} maps {frame:#x}, which is no frame of the allocator's (PTE {pte:#x} at {pte_pa:#x})",
@@ -543,12 +616,15 @@ class PageTable(AddressSpace):
     def free_tree(self, *, strict: bool = False) -> None:
         """Free every table, children before parents and the root last (xv6: freewalk).
 
-        NotATable when a leaf is left, with nothing freed; with ``strict``, the tables before it are gone.
+        NotATable when a leaf is left, BadFrame when a table is none of the allocator's frames, with nothing freed;
+        with ``strict``, the tables before it are gone.
         """
         order: list[tuple[int, int]] = []
         error = self._children_first(self.root, self.format.levels - 1, 0, order, set())
-        if error and not strict:
-            raise error
+        if not strict:
+            if error:
+                raise error
+            self._check_owned([*order, (self.root, None)])
         for table, pte_pa in order:
             self.frames.free(table)
             self._write_pte(pte_pa, 0)
@@ -556,18 +632,29 @@ class PageTable(AddressSpace):
             raise error
         self.frames.free(self.root)
 
+    def _check_owned(self, tables: list[tuple[int, int | None]]) -> None:
+        owned = self.frames.owns(np.array([table for table, _ in tables], dtype=U64))
+        if not owned.all():
+            table, pte_pa = tables[int(owned.argmin())]
+            raise BadFrame(f"the table at {table:#x} is on no frame of the allocator's", pa=table, pte_pa=pte_pa)
+
     def _children_first(
         self, table: int, level: int, va: int, order: list[tuple[int, int]], seen: set[int]
-    ) -> NotATable | None:
-        """Append (table, address of the PTE that names it) in the order freewalk frees; the first leaf, if any."""
+    ) -> PagebookError | None:
+        """Append (table, address of the PTE that names it) in the order freewalk frees; what stops it, if anything."""
         seen.add(table)
-        ptes = self.ptes(table, self.format.entries)
+        try:
+            ptes = self.ptes(table, self.format.entries)
+        except PagebookError as outside:
+            return self._walk_failed(outside, va, level, table)
         for index in np.flatnonzero(ptes & V).tolist():
             pte, pte_pa = int(ptes[index]), table + (index << self._pte_shift)
             at = self.format.canonical(va | index << PAGE_SHIFT + level * self.format.index_bits)
             child = self.format.pte_pa(pte)
             if pte & RWX or not level or child in seen:
-                what = "a leaf is still mapped" if pte & RWX else "a loop" if level else "a pointer on the last level"
+                what = "a leaf is still mapped" if pte & RWX else "a second pointer to one table"
+                if not level and not pte & RWX:
+                    what = "a pointer on the last level"
                 return NotATable(
                     f"{what} at {at:#x}: PTE {pte:#x} at {pte_pa:#x} {self.describe_pte(pte)}",
                     va=at, level=level, pte=pte, pte_pa=pte_pa,

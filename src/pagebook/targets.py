@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from pagebook.errors import BadTarget
 from pagebook.machine import Machine
@@ -58,7 +58,7 @@ def open_target(
         raise BadTarget(
             f"--rev, --kernel, --init, --sh, --ram and --nproc shape the model; {target!r} is as it was saved"
         )
-    if not Path(target).exists():
+    if not os.access(target, os.F_OK):
         raise BadTarget(
             f"there is no file {target!r}; a target is {MODEL!r}, the model booted afresh, or a file that "
             "'pagebook boot --save FILE' wrote"

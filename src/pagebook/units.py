@@ -13,7 +13,7 @@ PAGE_SIZE = 1 << PAGE_SHIFT
 PAGE_MASK = PAGE_SIZE - 1
 
 _SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE = re.compile(r"(0[xX][0-9a-fA-F_]+|[0-9][0-9_]*)\s*([kKmMgGtT]?)(?:i?[bB])?")
+_SIZE = re.compile(r"(0[xX](?:_?[0-9a-fA-F])+|0|[1-9](?:_?[0-9])*)\s*([kKmMgGtT]?)(?:i?[bB])?")
 _BARE_HEX = re.compile(r"[0-9a-fA-F_]*[a-fA-F][0-9a-fA-F_]*")
 
 

@@ -6,8 +6,12 @@ What a verb does is in `pagebook.cli.verbs`, imported when one is called.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -21,66 +25,44 @@ OK, NOT_MAPPED, BAD_CALL, INTERRUPTED = 0, 1, 2, 130
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-class Size(click.ParamType[int]):
-    """Bytes, as 128M or 0x1000."""
+class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """A word of the command line: ``parse`` makes a value of it, or says in a ValueError why it cannot."""
 
-    name = "SIZE"
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self.parse = parse
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
-        """The number of bytes."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """The value; a default that is one already stays as it is."""
         try:
-            return value if isinstance(value, int) else parse_size(value)
+            return self.parse(value) if isinstance(value, str) else value
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
-class Address(click.ParamType[int]):
-    """An address, as 0x3fffffe000 or 4096."""
-
-    name = "ADDRESS"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
-        """The address."""
-        try:
-            return value if isinstance(value, int) else parse_address(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class Range(click.ParamType[tuple[int, int]]):
-    """One address, or START-END with END not included."""
-
-    name = "ADDRESS[-END]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:  # noqa: ANN401
-        """The range [start, end)."""
-        if isinstance(value, tuple):
-            return value
-        first, dash, last = value.partition("-")
-        try:
-            start = parse_address(first)
-            end = parse_address(last) if dash else start + 1
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        if not 0 <= start < end <= 1 << 64:
-            self.fail(f"{value!r} is no range of 64-bit addresses; write START-END with START below END", param, ctx)
-        return start, end
+def parse_range(text: str) -> tuple[int, int]:
+    """The range [start, end) in ``"START-END"``, or of one byte in ``"START"``; ValueError for anything else."""
+    first, dash, last = text.partition("-")
+    try:
+        start = parse_address(first)
+        end = parse_address(last) if dash else start + 1
+    except ValueError:
+        raise ValueError(f"{text!r} is no address and no range; write 0x1000, or 0x1000-0x3000") from None
+    if not 0 <= start < end <= 1 << 64:
+        raise ValueError(f"{text!r} is no range of 64-bit addresses; write START-END with START below END")
+    return start, end
 
 
-class Flags(click.ParamType[int]):
-    """Letters of vrwxugad."""
+def _flags(text: str) -> int:
+    from pagebook.sv import parse_flags
 
-    name = "LETTERS"
+    return parse_flags(text)
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:  # noqa: ANN401
-        """The flag bits."""
-        from pagebook.sv import parse_flags
 
-        try:
-            return value if isinstance(value, int) else parse_flags(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
+SIZE = Word("SIZE", parse_size)
+ADDRESS = Word("ADDRESS", parse_address)
+RANGE = Word("ADDRESS[-END]", parse_range)
+FLAGS = Word("LETTERS", _flags)
 
 Command = Callable[..., Any]
 
@@ -89,9 +71,11 @@ def model_options(command: Command) -> Command:
     """The options that shape the model."""
     for option in reversed(
         (
-            click.option("--rev", default="2024", show_default=True, help="xv6 of which year: 2022, 2024 or 2025."),
-            click.option("--ram", type=Size(), default="128M", show_default=True, help="RAM at 0x80000000."),
-            click.option("--nproc", default=64, show_default=True, help="Process slots, a kernel stack each."),
+            click.option("--rev", metavar="YEAR", default="2024", show_default=True, help="xv6: 2022, 2024 or 2025."),
+            click.option("--ram", type=SIZE, default="128M", show_default=True, help="RAM at 0x80000000."),
+            click.option(
+                "--nproc", metavar="N", type=int, default=64, show_default=True, help="Process slots, a stack each."
+            ),
             click.option("--kernel", metavar="ELF", help="A real kernel: its etext, end and trampoline, its bytes."),
             click.option("--init", metavar="ELF", help="The program that becomes process 1."),
             click.option("--sh", metavar="ELF", help="The program that init starts."),
@@ -118,12 +102,13 @@ def cli() -> None:
     a file that "boot --save" wrote.
 
     \b
-    pagebook boot                         boot xv6's memory manager, and tell the story
-    pagebook maps                         every mapping of every address space
-    pagebook walk 0x3fffffe000 --space sh one address, level by level
-    pagebook boot --save m.core           keep the machine; then: pagebook maps m.core
+    pagebook boot                 boot xv6's memory manager, and tell the story
+    pagebook maps                 every mapping of every address space
+    pagebook tree --space init    the page tables themselves
+    pagebook walk 0x80000000      one address, level by level
+    pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
 
-    Exit status: 0, or 1 when an address is not mapped, or 2 when the call or the target is bad.
+    Exit status: 0; 1 when the address is not mapped or nothing was found; 2 when the call or the target is bad.
     """
 
 
@@ -133,7 +118,7 @@ def cli() -> None:
 @click.option("--quiet", "-q", is_flag=True, help="Only the summary, not the story.")
 @json_option
 def boot(save: str | None, quiet: bool, as_json: bool, **model: Any) -> int:  # noqa: ANN401
-    """Boot xv6's memory manager to the shell's first prompt, and tell what it did.
+    """Boot xv6's memory manager up to the shell, and tell what it did.
 
     Each line of the story is a call the kernel makes, in its order, with the frames it took and why. Then the summary:
     frames by role, the address spaces, the free list.
@@ -151,10 +136,10 @@ def boot(save: str | None, quiet: bool, as_json: bool, **model: Any) -> int:  # 
 @cli.command()
 @target_argument
 @click.option("--space", metavar="NAME", help="Only this address space: kernel, a process's name, or its pid.")
-@click.option("--has", type=Flags(), default="", help="Only mappings with all of these flags set, as in --has wu.")
-@click.option("--lacks", type=Flags(), default="", help="Only mappings with all of these flags clear.")
-@click.option("--va", type=Range(), help="Only where this virtual address or range is mapped.")
-@click.option("--pa", type=Range(), help="Only what reaches this physical address or range.")
+@click.option("--has", type=FLAGS, default=0, help="Only with all of these flags set, letters of vrwxugad.")
+@click.option("--lacks", type=FLAGS, default=0, help="Only with all of these flags clear.")
+@click.option("--va", type=RANGE, help="Only where this virtual address or range is mapped.")
+@click.option("--pa", type=RANGE, help="Only what reaches this physical address or range.")
 @click.option("--pages", is_flag=True, help="Every page on its own line, not merged into runs.")
 @model_options
 @json_option
@@ -171,8 +156,8 @@ def maps(
 ) -> int:
     """List the mappings of TARGET, merged into runs and named.
 
-    Neighbours with the same rights are one run; A and D, which hardware sets when it likes, do not part them. Exit
-    status 1 when nothing was found.
+    Neighbours with the same rights are one run; A and D, which hardware sets when it likes, do not part them. PTEs that
+    no walk can use are listed as what is wrong with them. Exit status 1 when nothing was found.
 
     \b
     pagebook maps --space init
@@ -190,28 +175,34 @@ def maps(
 @click.option(
     "--format",
     "style",
+    metavar="STYLE",
     type=click.Choice(["text", "vmprint", "vmprint-va"]),
     default="text",
     show_default=True,
-    help="vmprint prints what the xv6 course's vmprint prints; vmprint-va what it prints since 2024.",
+    help="text; vmprint, as the xv6 course's lab prints tables; vmprint-va, as it does since 2024.",
 )
-@click.option("--depth", type=click.IntRange(1, 5), help="Go down so many levels.")
+@click.option("--depth", metavar="N", type=click.IntRange(1, 5), help="Go down at most so many levels.")
 @model_options
 @json_option
 def tree(target: str, space: str, style: str, depth: int | None, as_json: bool, **model: Any) -> int:  # noqa: ANN401
     """Show the page tables themselves, level by level.
 
+    A line is a PTE: its index, the address it translates, its value, where it stands, and where it leads. Neighbours
+    that map one page after the other are one line, except with vmprint.
+
     \b
     pagebook tree --space sh
     pagebook tree --space init --format vmprint | diff - what-my-kernel-printed
     """
+    if as_json and style != "text":
+        raise click.UsageError("--json is a format of its own; leave out --format")
     from pagebook.cli import verbs
 
     return verbs.tree(target, model, space, style, depth, as_json)
 
 
 @cli.command()
-@click.argument("va", type=Address())
+@click.argument("va", type=ADDRESS)
 @target_argument
 @click.option("--space", metavar="NAME", default="kernel", show_default=True, help="The address space, by name or pid.")
 @model_options
@@ -219,8 +210,8 @@ def tree(target: str, space: str, style: str, depth: int | None, as_json: bool, 
 def walk(va: int, target: str, space: str, as_json: bool, **model: Any) -> int:  # noqa: ANN401
     """Translate one virtual address, step by step.
 
-    Each level's index in bits and in decimal, the address of the PTE, its value and flags, and where it leads. Exit
-    status 1 when VA is not mapped.
+    The address in bits, then for each level the PTE that is read: its index, value, address and flags, and where it
+    leads. Exit status 1 when VA is not mapped.
 
     \b
     pagebook walk 0x80000000
@@ -231,21 +222,44 @@ def walk(va: int, target: str, space: str, as_json: bool, **model: Any) -> int: 
     return verbs.walk(va, target, model, space, as_json)
 
 
+def shown(text: str) -> str:
+    """``text`` on one line and without what a terminal obeys: names come from strangers' files."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
 def main() -> None:
     """The console script: run, and turn every refusal into one plain sentence and an exit status."""
+    if sys.stdout is None:  # closed by the caller
+        sys.stdout = io.StringIO()
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = cli.main(prog_name="pagebook", standalone_mode=False)
         sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         status = error.exit_code
-    except PagebookError as error:
-        click.echo(f"pagebook: {error}", err=True)
-        status = BAD_CALL
     except (click.Abort, KeyboardInterrupt):
-        click.echo("pagebook: interrupted", err=True)
-        status = INTERRUPTED
-    except BrokenPipeError:  # the reader has seen enough
-        sys.stderr.close()
+        status = _refuse("interrupted", INTERRUPTED)
+    except PagebookError as error:
+        status = _refuse(str(error))
+    except MemoryError:
+        status = _refuse("this computer has not enough memory for that")
+    except (SystemExit, BrokenPipeError):  # click makes the one of the other: the reader has seen enough
+        _forget_output()
         status = OK
+    except OSError as error:
+        _forget_output()
+        status = _refuse(f"the system refused: {error.strerror or error}")
     sys.exit(status)
+
+
+def _refuse(why: str, status: int = BAD_CALL) -> int:
+    click.echo(f"pagebook: {shown(why)}", err=True)
+    return status
+
+
+def _forget_output() -> None:
+    """Let what standard output still holds go nowhere, lest the interpreter try to write it again as it ends."""
+    with contextlib.suppress(OSError), Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())

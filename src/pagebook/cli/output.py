@@ -3,76 +3,73 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from pagebook.views.text import Line, plain
+from pagebook.cli import shown
+from pagebook.views.text import Line
 from pagebook.xv6.kernel import Event
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-STYLES = {"title": "bold", "address": "cyan", "rights": "green", "dim": "dim", "bad": "bold red", "": ""}
+COLOURS = {"title": "1", "address": "36", "rights": "32", "dim": "2", "bad": "1;31"}
 SLOW = 1 << 30  # bytes of RAM from which booting or saving takes over a second
+NARROWEST = 24  # columns for the text of the story, however small the terminal
 
 
-def _terminal() -> Console | None:
-    """A console when standard output is a terminal; rich knows NO_COLOR and the terminal's width."""
-    if not sys.stdout.isatty():
-        return None
-    from rich.console import Console
+def _in_colour() -> bool:
+    """Whether standard output shows colours: a terminal that can, and nobody said no (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
-    return Console(highlight=False, soft_wrap=True)
+
+def _painted(text: str, style: str) -> str:
+    return f"\x1b[{COLOURS[style]}m{text}\x1b[0m" if style else text
 
 
 def print_lines(lines: Iterable[Line]) -> None:
     """Print lines, coloured on a terminal."""
-    console = _terminal()
-    if console is None:
-        sys.stdout.writelines(plain(line) + "\n" for line in lines)
-        return
-    from rich.text import Text
-
-    for line in lines:
-        console.print(Text.assemble(*((part, STYLES[style]) for part, style in line)))
+    if _in_colour():
+        sys.stdout.writelines("".join(_painted(shown(text), style) for text, style in line) + "\n" for line in lines)
+    else:
+        sys.stdout.writelines("".join(shown(text) for text, _ in line) + "\n" for line in lines)
 
 
 def print_story(story: list[Event]) -> None:
-    """Print the story: a line for each event, its text wrapped under itself on a terminal."""
-    console = _terminal()
-    taken = _taken(story)
-    if console is None:
-        width = max(len(event.function) for event in story)
-        for event, frames in zip(story, taken, strict=True):
-            sys.stdout.write(f"{event.function:<{width}} {frames:>7} {event.free:>7} free  {event.text}\n")
-        return
-    from rich.table import Table
-
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(justify="right", style="cyan", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for event, frames in zip(story, taken, strict=True):
-        grid.add_row(event.function, frames, event.text)
-    console.print(grid, soft_wrap=False)
+    """Print the story: a line for each event; on a terminal its text is wrapped under itself."""
+    names = max(len(event.function) for event in story)
+    changes = [f"{change:+}" if change else "-" for change in _changes(story)]
+    if sys.stdout.isatty():
+        print_lines(_wrapped(story, changes, names))
+    else:
+        for event, change in zip(story, changes, strict=True):
+            sys.stdout.write(f"{event.function:<{names}} {change:>7} {event.free:>7} free  {event.text}\n")
 
 
-def _taken(story: list[Event]) -> list[str]:
-    """For each event by how many the free frames changed, with a sign; a dash for none."""
+def _wrapped(story: list[Event], changes: list[str], names: int) -> Iterator[Line]:
+    widest = max(map(len, changes))
+    width = max(shutil.get_terminal_size().columns - names - widest - 4, NARROWEST)
+    for event, change in zip(story, changes, strict=True):
+        first, *rest = textwrap.wrap(event.text, width, break_long_words=False, break_on_hyphens=False)
+        yield [(f"{event.function:<{names}}", "title"), (f"  {change:>{widest}}", "address"), (f"  {first}", "")]
+        for more in rest:
+            yield [(" " * (names + widest + 4) + more, "")]
+
+
+def _changes(story: list[Event]) -> Iterator[int]:
+    """For each event by how many the free frames changed."""
     before = 0
-    out = []
     for event in story:
-        out.append(f"{event.free - before:+}" if event.free != before else "-")
+        yield event.free - before
         before = event.free
-    return out
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document on one line, or indented on a terminal."""
+    """Print one JSON document: on one line, or indented on a terminal."""
     json.dump(document, sys.stdout, indent=2 if sys.stdout.isatty() else None)
     sys.stdout.write("\n")
 
@@ -83,5 +80,5 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None] | None]:
     if total < SLOW or not sys.stderr.isatty():
         yield None
         return
-    with click.progressbar(length=total, label=label, file=sys.stderr) as shown:
-        yield shown.update
+    with click.progressbar(length=total, label=label, file=sys.stderr) as progress:
+        yield progress.update

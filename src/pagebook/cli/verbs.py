@@ -28,7 +28,7 @@ def boot(model: Model, save: str | None, quiet: bool, as_json: bool) -> int:
         k = boot_model(ModelOptions(**model), progress)
     machine = machine_of(k)
     size = 0
-    if save:
+    if save is not None:
         with bar(f"writing {save}", model["ram"]) as progress:
             size = write_core(machine, save, progress)
     if as_json:
@@ -37,7 +37,7 @@ def boot(model: Model, save: str | None, quiet: bool, as_json: bool) -> int:
     if not quiet:
         print_story(k.story)
     print_lines(text.summary(machine))
-    if save:
+    if save is not None:
         print_lines([[("saved", "title"), (f": {save}, {size_text(size)}; open it with: pagebook maps {save}", "")]])
     return OK
 
@@ -47,17 +47,17 @@ def maps(
 ) -> int:
     """List the mappings of one space or of all."""
     machine = _open(target, model)
-    spaces = (machine.space(space),) if space else machine.spaces
+    spaces = machine.spaces if space is None else (machine.space(space),)
     if not spaces:
         raise BadTarget(f"{target} has no address space")
-    listed = [(one, *facts.runs(one, facts.Filter(*chosen), pages)) for one in spaces]
+    listed = [facts.listing(one, facts.Filter(*chosen), pages) for one in spaces]
     if as_json:
         print_json(data.maps(machine, listed))
     else:
-        for one, found, rows in listed:
-            if rows or not any(chosen):
-                print_lines(text.maps(one, found, rows))
-    return OK if any(rows for _, _, rows in listed) else NOT_MAPPED
+        for one in listed:
+            if one or not any(chosen):
+                print_lines(text.maps(one))
+    return OK if any(listed) else NOT_MAPPED
 
 
 def tree(target: str, model: Model, space: str, style: str, depth: int | None, as_json: bool) -> int:

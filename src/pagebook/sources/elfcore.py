@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import stat
 import struct
 import tempfile
 from collections.abc import Callable
@@ -37,16 +38,18 @@ def write_core(machine: Machine, path: str | Path, progress: Callable[[int], Non
     """Save ``machine``; the file's size in bytes.
 
     The file appears whole or not at all: it is written beside its place and then renamed.  ``progress`` is called with
-    the bytes just written.  BadFile when the system refuses.
+    the bytes just written.  BadFile when the system refuses, and for anything there that is not a file.
     """
-    path = Path(path)
+    place = Path(os.path.realpath(path))  # where a symbolic link leads, so that the link stays
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        if place.exists() and not place.is_file():
+            raise BadFile(f"cannot write {str(path)!r}: it is a directory, a device or a pipe, not a file")
+        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".pagebook.", delete=False) as file:
             temporary = Path(file.name)
             try:
                 size = _write(machine, file, progress or (lambda count: None))
                 temporary.chmod(0o666 & ~_umask())
-                temporary.replace(path)
+                temporary.replace(place)
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
@@ -106,13 +109,15 @@ def _padded(data: bytes) -> bytes:
 def read_core(path: str | Path) -> Machine:
     """Open a machine that `write_core` saved; BadFile when the file is anything else."""
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for its other end
+            raise BadFile(f"cannot open {str(path)!r}: it is a directory, a device or a pipe, not a file")
         with Path(path).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if not size:
                 raise BadFile(f"{path} is empty")
             buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        raise BadFile(f"cannot open {str(path)!r}: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise BadFile(f"cannot open {str(path)!r}: {error.strerror}") from error
     elf = read_elf(buffer, str(path), size).expect("ET_CORE", "a saved machine")
     note = _find_note(elf)
     try:

@@ -11,10 +11,9 @@ from typing import Any
 
 from pagebook.ledger import Ledger
 from pagebook.machine import Area, Machine, Space
-from pagebook.scan import PROBLEM_KINDS, Scan
 from pagebook.sv import flags_text
 from pagebook.table import Entry
-from pagebook.views.facts import Node, Run, Walk
+from pagebook.views.facts import FIRST_FREE, Listing, Node, Walk, leaf
 from pagebook.xv6.kernel import Event
 
 VERSION = 1
@@ -36,15 +35,15 @@ def _space(space: Space) -> Json:
     }
 
 
-def maps(machine: Machine, listed: list[tuple[Space, Scan, list[Run]]]) -> Json:
+def maps(machine: Machine, listed: list[Listing]) -> Json:
     """Every space with its runs and its problems."""
-    return document("maps", machine=machine.name, spaces=[_maps_of(*one) for one in listed])
+    return document("maps", machine=machine.name, spaces=[_listing(one) for one in listed])
 
 
-def _maps_of(space: Space, found: Scan, rows: list[Run]) -> Json:
+def _listing(listed: Listing) -> Json:
     return {
-        **_space(space),
-        "mappings": len(found.mappings),
+        **_space(listed.space),
+        "mappings": listed.mappings,
         "runs": [
             {
                 "va": hex(run.va),
@@ -55,11 +54,11 @@ def _maps_of(space: Space, found: Scan, rows: list[Run]) -> Json:
                 "flags": flags_text(run.flags),
                 "name": run.name,
             }
-            for run in rows
+            for run in listed.runs()
         ],
         "problems": [
-            {"va": hex(va), "pte": hex(pte), "pte_pa": hex(pte_pa), "level": level, "kind": PROBLEM_KINDS[kind]}
-            for va, pte, pte_pa, level, kind in found.problems.tolist()
+            {"va": hex(p.va), "pte": hex(p.pte), "pte_pa": hex(p.pte_pa), "level": p.level, "kind": p.kind}
+            for p in listed.problems()
         ],
     }
 
@@ -81,6 +80,7 @@ def _node(node: Node) -> Json:
         "kind": "table" if node.is_table else "mapped",
         "pa": hex(node.pa),
         "flags": flags_text(node.pte),
+        "problem": node.problem or None,
     }
 
 
@@ -104,13 +104,14 @@ def walk(machine: Machine, found: Walk) -> Json:
 
 def _step(found: Walk, entry: Entry) -> Json:
     fmt = found.space.table.format
+    pa, _ = leaf(fmt, entry.pte, entry.level)
     return {
         "level": entry.level,
         "index": fmt.index(found.va, entry.level),
         "pte_pa": hex(entry.pte_pa),
         "pte": hex(entry.pte),
         "kind": entry.kind,
-        "pa": hex(fmt.pte_pa(entry.pte)),
+        "pa": hex(pa),
         "fields": fmt.decode_pte(entry.pte),
     }
 
@@ -127,7 +128,7 @@ def boot(machine: Machine, story: list[Event], saved: str | None) -> Json:
         spaces=[{**_space(space), "areas": [_area(area) for area in space.areas]} for space in machine.spaces],
         harts=[{"hart": hart.number, "satp": hex(hart.satp)} for hart in machine.harts],
         symbols={name: hex(value) for name, value in machine.symbols.items()},
-        free={"count": len(listed), "head": hex(listed[0]) if listed else None},
+        free={"count": len(listed), "first": [hex(pa) for pa in listed[:FIRST_FREE]]},
         saved=saved,
     )
 

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from pagebook.errors import OutsideMemory
 from pagebook.machine import Area, Space
-from pagebook.scan import RUN, Mappings, Scan, merge, scan
-from pagebook.sv import RWX, A, D, V
+from pagebook.memory import U64, Memory
+from pagebook.scan import PROBLEM_KINDS, RUN, Mappings, merge, scan
+from pagebook.sv import RWX, Format, V
 from pagebook.table import Entry
-from pagebook.units import PAGE_SHIFT
+from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, size_text
 
 FIRST_NAMES = 3
+FIRST_FREE = 4
+TABLE_OUTSIDE, LAST_POINTER, MISALIGNED = PROBLEM_KINDS
+NAPOT_SIZE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -43,29 +48,78 @@ class Run(NamedTuple):
     name: str
 
 
-def runs(space: Space, chosen: Filter, single: bool = False) -> tuple[Scan, list[Run]]:
-    """The scan of a space and its runs as chosen; every mapping on its own with ``single``."""
+class Problem(NamedTuple):
+    """A valid PTE that no walk can use: the first address it stands for, its value and place, what is wrong."""
+
+    va: int
+    pte: int
+    pte_pa: int
+    level: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The chosen rows of a space, of RUN and of PROBLEM; ``mappings`` counts its leaf PTEs, chosen or not.
+
+    Hostile tables have millions of rows, so these stay arrays until they are shown.  False when there are none.
+    """
+
+    space: Space
+    mappings: int
+    run_rows: Mappings
+    problem_rows: Mappings
+
+    def __bool__(self) -> bool:
+        return len(self.run_rows) + len(self.problem_rows) > 0
+
+    def runs(self) -> Iterator[Run]:
+        """The runs by ascending va, with their names."""
+        areas = tuple(sorted(self.space.areas))
+        for va, pa, size, flags, level, pages in _tuples(self.run_rows[list(Run._fields[:-1])]):
+            yield Run(va, pa, size, flags, level, pages, name_of(areas, va, size))
+
+    def problems(self) -> Iterator[Problem]:
+        """The problems by ascending va."""
+        for va, pte, pte_pa, level, kind in _tuples(self.problem_rows):
+            yield Problem(va, pte, pte_pa, level, PROBLEM_KINDS[kind])
+
+
+def _tuples(rows: Mappings, piece: int = 1 << 14) -> Iterator[Any]:
+    for low in range(0, len(rows), piece):
+        yield from rows[low : low + piece].tolist()
+
+
+def listing(space: Space, chosen: Filter, single: bool = False) -> Listing:
+    """What ``space`` maps, as chosen, merged into runs; with ``single`` each mapping on its own.
+
+    A run is shown whole when any of it is in the address ranges.  TooManyMappings when the tables are hostile.
+    """
     found = scan(space.table)
-    rows = _merged(_by_flags(found.mappings, chosen), chosen, single)
-    for column, bounds in (("va", chosen.va), ("pa", chosen.pa)):
+    rows = found.mappings[_by_flags(found.mappings["flags"], chosen)]
+    rows = _each(rows) if single else merge(rows)
+    rows = rows[_by_place(rows["va"], rows["pa"], rows["size"], chosen)]
+    return Listing(space, len(found.mappings), rows, _problems(space.table.format, found.problems, chosen))
+
+
+def _by_flags(flags: npt.NDArray[np.uint8], chosen: Filter) -> npt.NDArray[np.bool_]:
+    kept: npt.NDArray[np.bool_] = (flags & chosen.has == chosen.has) & (flags & chosen.lacks == 0)
+    return kept
+
+
+def _by_place(
+    va: npt.NDArray[np.uint64], pa: npt.NDArray[np.uint64], size: npt.NDArray[np.uint64], chosen: Filter
+) -> npt.NDArray[np.bool_]:
+    """Which of these touch the chosen ranges; compared by their last bytes, as an end may be 2^64."""
+    kept = np.ones(len(va), dtype=np.bool_)
+    for start, bounds in ((va, chosen.va), (pa, chosen.pa)):
         if bounds:
-            rows = rows[(rows[column] < np.uint64(bounds[1])) & (rows[column] + rows["size"] > np.uint64(bounds[0]))]
-    listed = rows[["va", "pa", "size", "flags", "level", "pages"]].tolist()
-    return found, [
-        Run(va, pa, size, flags, level, pages, name_of(space.areas, va, size))
-        for va, pa, size, flags, level, pages in listed
-    ]
+            kept &= (start <= U64(bounds[1] - 1)) & (start + (size - U64(1)) >= U64(bounds[0]))
+    return kept
 
 
-def _by_flags(mappings: Mappings, chosen: Filter) -> Mappings:
-    flags = mappings["flags"]
-    rows: Mappings = mappings[(flags & chosen.has == chosen.has) & (flags & chosen.lacks == 0)]
-    return rows
-
-
-def _merged(mappings: Mappings, chosen: Filter, single: bool) -> Mappings:
-    if not single:
-        return merge(mappings, ignore=(A | D) & ~(chosen.has | chosen.lacks))
+def _each(mappings: Mappings) -> Mappings:
+    """Every mapping as a run of its own."""
     rows = np.empty(len(mappings), RUN)
     for name in ("va", "pa", "size", "flags", "level"):
         rows[name] = mappings[name]
@@ -73,9 +127,18 @@ def _merged(mappings: Mappings, chosen: Filter, single: bool) -> Mappings:
     return rows
 
 
+def _problems(fmt: Format, rows: Mappings, chosen: Filter) -> Mappings:
+    """The problems whose PTE and addresses are as chosen."""
+    pa = (rows["pte"] >> U64(10) & U64(fmt.ppn_mask)) << U64(PAGE_SHIFT)
+    size = U64(PAGE_SIZE) << rows["level"].astype(U64) * U64(fmt.index_bits)
+    kept = _by_flags((rows["pte"] & U64(0xFF)).astype(np.uint8), chosen) & _by_place(rows["va"], pa, size, chosen)
+    chosen_rows: Mappings = rows[kept]
+    return chosen_rows
+
+
 def name_of(areas: tuple[Area, ...], start: int, size: int) -> str:
-    """The names of the areas that [start, start + size) touches, in order of address."""
-    names = list(dict.fromkeys(a.name for a in sorted(areas) if a.start < start + size and start < a.end))
+    """The names of the areas, given in order of address, that [start, start + size) touches."""
+    names = list(dict.fromkeys(area.name for area in areas if area.start < start + size and start < area.end))
     if len(names) > FIRST_NAMES + 1:
         return ", ".join(names[:FIRST_NAMES]) + f" and {len(names) - FIRST_NAMES} more"
     return ", ".join(names)
@@ -83,9 +146,10 @@ def name_of(areas: tuple[Area, ...], start: int, size: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One or several PTEs of a table: ``count`` equal neighbours from ``index``, the first one's value and address.
+    """One or several PTEs of a table: ``count`` neighbours from ``index``, the first one's value and address.
 
-    ``depth`` counts from 1 under the root; ``va`` is the first address the PTE translates.
+    ``depth`` counts from 1 under the root; ``va`` is the first address the PTE translates, ``pa`` where that goes or
+    the table it points to; ``problem`` says why no walk can use it, or is empty.
     """
 
     depth: int
@@ -96,50 +160,83 @@ class Node:
     pte_pa: int
     pte: int
     pa: int
+    problem: str
 
     @property
     def is_table(self) -> bool:
-        """Whether it points to a table one level down."""
-        return not self.pte & RWX and self.level > 0
+        """Whether it points to a table, be it one that cannot be."""
+        return not self.pte & RWX
 
 
 def nodes(space: Space, *, fold: bool, depth: int | None = None) -> Iterator[Node]:
-    """Every valid PTE in the order of a depth-first walk; equal neighbours as one when ``fold``.
+    """Every valid PTE in the order of a depth-first walk; with ``fold``, leaves that map on and on are one node.
 
     TooManyMappings, before anything is given, when the tables are hostile.  Tables outside memory are not entered.
     """
-    scan(space.table)
+    scan(space.table)  # here and now, not when the first node is asked for
     fmt = space.table.format
-    yield from _nodes(space, space.table.root, fmt.levels - 1, 0, fold, fmt.levels if depth is None else depth)
+    return _nodes(space, space.table.root, fmt.levels - 1, 0, fold, fmt.levels if depth is None else depth)
 
 
 def _nodes(space: Space, table: int, level: int, va: int, fold: bool, depth: int) -> Iterator[Node]:
     fmt = space.table.format
     ptes = space.table.ptes(table, fmt.entries)
     indices = np.flatnonzero(ptes & V)
-    values = ptes[indices].astype(np.uint64)
-    starts = _groups(indices, values, fmt.page_bytes(level) >> PAGE_SHIFT, level) if fold else np.arange(len(indices))
+    values = ptes[indices].astype(U64)
+    starts = _groups(indices, values, fmt, level) if fold else np.arange(len(indices))
     counts = np.diff(np.append(starts, len(indices)))
     for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
         index, pte = int(indices[start]), int(values[start])
         at = fmt.canonical(va | index << PAGE_SHIFT + level * fmt.index_bits)
-        node = Node(fmt.levels - level, level, index, count, at, table + index * fmt.pte_bytes, pte, fmt.pte_pa(pte))
-        yield node
-        if node.is_table and node.depth < depth and node.pa in space.table.memory:
-            yield from _nodes(space, node.pa, level - 1, at, fold, depth)
+        pa, _ = leaf(fmt, pte, level, at)
+        problem = _problem(space.table.memory, fmt, pte, level)
+        yield Node(fmt.levels - level, level, index, count, at, table + index * fmt.pte_bytes, pte, pa, problem)
+        if not (pte & RWX or problem) and fmt.levels - level < depth:
+            yield from _nodes(space, pa, level - 1, at, fold, depth)
 
 
 def _groups(
-    indices: npt.NDArray[np.intp], values: npt.NDArray[np.uint64], frames: int, level: int
+    indices: npt.NDArray[np.intp], values: npt.NDArray[np.uint64], fmt: Format, level: int
 ) -> npt.NDArray[np.intp]:
-    """Where a run of PTEs starts that differ from their neighbours by exactly the next page; pointers stand alone."""
+    """Where a run of leaves starts that each map the next page, or of the sixteen equal PTEs of a 64 KiB page."""
     if not len(indices):
         return np.empty(0, dtype=np.intp)
-    same = (np.diff(indices) == 1) & (np.diff(values.astype(np.int64)) == frames << 10)
-    if level:
-        leaf = values & np.uint64(RWX) != 0
-        same &= leaf[1:] & leaf[:-1]
+    steps = np.diff(values)
+    same = steps == U64(fmt.page_bytes(level) >> PAGE_SHIFT << 10)
+    if not level:
+        same = np.where(values[1:] >> U64(63) != 0, (steps == 0) & (indices[1:] % 16 != 0), same)
+    is_leaf = values & U64(RWX) != 0
+    same &= (np.diff(indices) == 1) & is_leaf[1:] & is_leaf[:-1]
     return np.flatnonzero(np.append(True, ~same))
+
+
+def leaf(fmt: Format, pte: int, level: int, va: int = 0) -> tuple[int, int]:
+    """The address in a PTE, and the bytes that it maps if it is a leaf: with Svnapot 64 KiB, from sixteen PTEs.
+
+    With Svnapot the address is that of the 4 KiB page of ``va``.
+    """
+    pa = fmt.pte_pa(pte)
+    if pte >> 63 and not level:
+        return pa & -NAPOT_SIZE | va & NAPOT_SIZE - 1 & ~PAGE_MASK, NAPOT_SIZE
+    return pa, fmt.page_bytes(level)
+
+
+def _problem(memory: Memory, fmt: Format, pte: int, level: int) -> str:
+    """What makes a valid PTE useless to a walk, in the words of `scan`; nothing for most."""
+    pa = fmt.pte_pa(pte)
+    if pte & RWX:
+        return MISALIGNED if pa & fmt.page_bytes(level) - 1 else ""
+    if not level:
+        return LAST_POINTER
+    return "" if _holds(memory, pa) else TABLE_OUTSIDE
+
+
+def _holds(memory: Memory, table: int) -> bool:
+    try:
+        memory.region(table, PAGE_SIZE)
+    except OutsideMemory:
+        return False
+    return True
 
 
 class Walk(NamedTuple):
@@ -153,17 +250,37 @@ class Walk(NamedTuple):
 
 
 def walk(space: Space, va: int) -> Walk:
-    """Translate ``va`` in ``space``; BadAddress when not canonical, OutsideMemory when a table is."""
-    entries = space.table.steps(va)
+    """Translate ``va`` in ``space``; BadAddress when it is not canonical.
+
+    Read, write and execute rights and the privilege are not asked for: only whether there is a translation.
+    """
+    entries = _entries(space, va)
     last = entries[-1]
+    where = f"the level-{last.level} PTE at {last.pte_pa:#x}"
+    problem = _problem(space.table.memory, space.table.format, last.pte, last.level)
+    if last.kind == "absent":
+        return Walk(va, space, entries, None, f"{va:#x} is not mapped: {where} has V = 0")
+    if problem:
+        return Walk(va, space, entries, None, f"{va:#x} is not mapped: {where} is no use, {_WHY[problem]}")
     pa = space.table.translate(va)
-    if pa is not None:
-        size = space.table.format.page_bytes(last.level)
-        verdict = (
-            f"{va:#x} is mapped: the level-{last.level} PTE is a leaf for {size:#x} bytes, physical address {pa:#x}"
-        )
-    elif last.kind == "absent":
-        verdict = f"{va:#x} is not mapped: the level-{last.level} PTE at {last.pte_pa:#x} has V = 0"
-    else:
-        verdict = f"{va:#x} is not mapped: the level-0 PTE at {last.pte_pa:#x} has none of R, W, X"
+    _, size = leaf(space.table.format, last.pte, last.level)
+    verdict = f"{va:#x} is mapped to {pa or 0:#x}: the level-{last.level} PTE is a leaf of {size_text(size)}"
     return Walk(va, space, entries, pa, verdict)
+
+
+_WHY = {
+    TABLE_OUTSIDE: "it points to a table outside memory",
+    LAST_POINTER: "it has none of R, W, X on the last level",
+    MISALIGNED: "its superpage is misaligned",
+}
+
+
+def _entries(space: Space, va: int) -> list[Entry]:
+    """The PTEs that the translation of ``va`` reads, up to one that points outside memory."""
+    try:
+        return space.table.steps(va)
+    except OutsideMemory as error:
+        fmt = space.table.format
+        above = fmt.steps[: fmt.levels - 1 - (error.level or 0)]
+        found = [space.table.find(va, above[: depth + 1]) for depth in range(len(above))]
+        return [Entry(level, pte_pa, pte) for pte_pa, pte, level in found]

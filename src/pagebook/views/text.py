@@ -9,46 +9,47 @@ from collections.abc import Iterator
 
 from pagebook.ledger import Ledger, Role
 from pagebook.machine import Machine, Space
-from pagebook.scan import PROBLEM_KINDS, Scan
 from pagebook.sv import FLAG_LETTERS, Format, flags_text
+from pagebook.table import Entry
 from pagebook.units import PAGE_SHIFT, size_text
-from pagebook.views.facts import Node, Run, Walk
+from pagebook.views.facts import FIRST_FREE, Listing, Node, Walk, leaf
 
 Span = tuple[str, str]
 Line = list[Span]
 RIGHTS = "rwxugad"
 
 
-def plain(line: Line) -> str:
-    """The line without its styles."""
-    return "".join(text for text, _ in line)
-
-
-def maps(space: Space, found: Scan, rows: list[Run]) -> Iterator[Line]:
+def maps(listed: Listing) -> Iterator[Line]:
     """A heading, a line for each run, and a line for each PTE that no walk can use."""
-    count = len(found.mappings)
+    table, rows = listed.space.table, listed.run_rows
     yield [
-        (space.name, "title"),
-        (f": {space.table.format.name}, root ", ""),
-        (f"{space.table.root:#x}", "address"),
-        (f", {count} page{'s' * (count != 1)} mapped, {len(rows)} run{'s' * (len(rows) != 1)} shown", ""),
+        (listed.space.name, "title"),
+        (f": {table.format.name}, root ", ""),
+        (f"{table.root:#x}", "address"),
+        (f", {_count(listed.mappings, 'page')} mapped, {_count(len(rows), 'run')} shown", ""),
     ]
-    width = max((len(f"{run.va + run.size:x}") for run in rows), default=0)
-    pa_width = max((len(f"{run.pa:x}") for run in rows), default=0)
-    for run in rows:
+    ends = [min(int(row["va"]) + int(row["size"]), (1 << table.format.xlen) - 1) for row in rows[-1:]]
+    width = len(f"{max(ends, default=0):x}")
+    pa_width = len(f"{rows['pa'].max(initial=0):x}")
+    for run in listed.runs():
         yield [
             (f"  0x{run.va:0{width}x}-0x{run.va + run.size:0{width}x}", "address"),
             (" -> ", "dim"),
             (f"0x{run.pa:0{pa_width}x}", "address"),
-            (f"{size_text(run.size):>9}", ""),
+            (f"{size_text(run.size):>8}", ""),
             (f"  {flags_text(run.flags, RIGHTS)}", "rights"),
-            (f"  {'' if not run.level else f'level {run.level}  '}{run.name}", ""),
+            (f"  level {run.level}" if run.level else "", ""),
+            (f"  {run.name}" if run.name else "", ""),
         ]
-    for va, pte, pte_pa, level, kind in found.problems.tolist():
+    for problem in listed.problems():
         yield [
-            (f"  {va:#x}", "address"),
-            (f" {PROBLEM_KINDS[kind]}: level-{level} PTE {pte:#x} at {pte_pa:#x}", "bad"),
+            (f"  {problem.va:#x}", "address"),
+            (f" {problem.kind}: level-{problem.level} PTE {problem.pte:#x} at {problem.pte_pa:#x}", "bad"),
         ]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def tree(space: Space, rows: Iterator[Node]) -> Iterator[Line]:
@@ -60,9 +61,10 @@ def tree(space: Space, rows: Iterator[Node]) -> Iterator[Line]:
         yield [
             ("  " * node.depth, ""),
             (f"[{index}]", "dim"),
-            (f" va {node.va:#x}", "address"),
+            (f" {node.va:#x}", "address"),
             (f" PTE {node.pte:#x} at {node.pte_pa:#x}", ""),
             *_what(node, fmt),
+            (f" {node.problem}" if node.problem else "", "bad"),
         ]
 
 
@@ -79,17 +81,20 @@ def _what(node: Node, fmt: Format) -> Line:
 
 
 def vmprint(space: Space, rows: Iterator[Node]) -> Iterator[Line]:
-    """What the page-table lab's vmprint prints: indices, the PTE, and the physical address in it."""
-    yield [(f"page table {space.table.root:#018x}", "")]
-    for node in rows:
-        yield [(f"{' '.join(['..'] * node.depth)}{node.index}: pte {node.pte:#018x} pa {node.pa:#018x}", "")]
+    """What the page-table lab's vmprint printed until 2023: indices, the PTE, and the physical address in it."""
+    return _vmprint(space, ((node, f"{node.index}") for node in rows))
 
 
 def vmprint_va(space: Space, rows: Iterator[Node]) -> Iterator[Line]:
     """What the lab's vmprint has printed since 2024: virtual addresses in the place of indices."""
+    return _vmprint(space, ((node, f"{node.va:#018x}") for node in rows))
+
+
+def _vmprint(space: Space, rows: Iterator[tuple[Node, str]]) -> Iterator[Line]:
     yield [(f"page table {space.table.root:#018x}", "")]
-    for node in rows:
-        yield [(f" {' '.join(['..'] * node.depth)}{node.va:#018x}: pte {node.pte:#018x} pa {node.pa:#018x}", "")]
+    for node, where in rows:
+        pa = space.table.format.pte_pa(node.pte)
+        yield [(f"{' ..' * node.depth}{where}: pte {node.pte:#018x} pa {pa:#018x}", "")]
 
 
 def walk(found: Walk) -> Iterator[Line]:
@@ -102,22 +107,24 @@ def walk(found: Walk) -> Iterator[Line]:
     ]
     indices, offset = fmt.split_va(found.va)
     bits = " ".join(f"{index:0{fmt.index_bits}b}" for index in indices)
-    yield [("  va ", ""), (bits, "address"), (f" {offset:0{PAGE_SHIFT}b}", "dim")]
-    yield [("     = indices ", ""), (" ".join(map(str, indices)), "address"), (f", offset {offset:#x}", "dim")]
+    numbers = " ".join(f"{index:>{fmt.index_bits}}" for index in indices)
+    yield [("  va    ", ""), (bits, "address"), (f" {offset:0{PAGE_SHIFT}b}", "dim")]
+    yield [("  index ", ""), (numbers, "address"), (f" {f'offset {offset:#x}':>{PAGE_SHIFT}}", "dim")]
+    width = max(len(f"{entry.pte:#x}") for entry in found.entries)
     for entry in found.entries:
-        index = fmt.index(found.va, entry.level)
         yield [
-            (f"  level {entry.level}: index {index:0{fmt.index_bits}b} = {index:<{len(str(fmt.entries))}}", ""),
-            (f" PTE at {entry.pte_pa:#x}", "address"),
-            (f" = 0x{entry.pte:0{fmt.pte_bytes * 2}x}", ""),
+            (f"  level {entry.level}: index {fmt.index(found.va, entry.level):<{len(str(fmt.index_mask))}}", ""),
+            (f" PTE {entry.pte:#0{width}x}", ""),
+            (f" at {entry.pte_pa:#x}", "address"),
             (f"  {flags_text(entry.pte, FLAG_LETTERS)}", "rights"),
-            (f" {_target(entry.kind, fmt.pte_pa(entry.pte))}{_extras(fmt, entry.pte)}", ""),
+            (f" {_target(found, entry)}{_extras(fmt, entry.pte)}", ""),
         ]
     yield [(f"  {found.verdict}", "" if found.pa is not None else "bad")]
 
 
-def _target(kind: str, pa: int) -> str:
-    return {"table": f"-> table {pa:#x}", "mapped": f"-> page {pa:#x}", "absent": "absent"}[kind]
+def _target(found: Walk, entry: Entry) -> str:
+    pa, _ = leaf(found.space.table.format, entry.pte, entry.level)
+    return {"table": f"-> table {pa:#x}", "mapped": f"-> page {pa:#x}", "absent": "absent"}[entry.kind]
 
 
 def _extras(fmt: Format, pte: int) -> str:
@@ -145,9 +152,9 @@ def _free(machine: Machine) -> Iterator[Line]:
     frames = machine.free_list()
     if frames is not None:
         listed = frames.frames()
-        first = " ".join(f"{pa:#x}" for pa in listed[:6].tolist())
+        first = " ".join(f"{pa:#x}" for pa in listed[:FIRST_FREE].tolist())
         yield [
             ("free list", "title"),
-            (f": {len(listed)} frames", ""),
-            (f"  {first}{' ...' if len(listed) > 6 else ''}", "address"),
+            (f": {_count(len(listed), 'frame')}", ""),
+            (f"  {first}{' ...' if len(listed) > FIRST_FREE else ''}", "address"),
         ]

@@ -68,7 +68,10 @@ def power_on(
 
 def _check_ram(ram: int) -> None:
     """BadTarget when kinit, which writes every byte, would need more memory than this computer has free."""
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except ValueError:  # a system that does not say
+        return
     if ram > available:
         raise BadTarget(
             f"the model would fill {size_text(ram)} of RAM, and this computer has {available >> 20}M free; ask for less"
@@ -99,12 +102,12 @@ def main(k: Kernel) -> None:
 def start_init(k: Kernel) -> None:
     """The first process becomes /init: by the system call in initcode, or since 2025 by forkret."""
     k.current = k.initproc
+    why = "/init cannot be run: it is no ELF file that xv6 can load, or memory is too small for it"
     if k.revision.initcode:
-        result = sys_exec(k, "/init", ["/init"])
-    else:
-        result = exec_(k, "/init", ["/init"])
-    if result == -1:
-        raise Panic("exec", "/init cannot be run: it is no ELF file that xv6 can load, or memory is too small for it")
+        if sys_exec(k, "/init", ["/init"]) == -1:
+            raise Panic("init exiting", f"{why}; initcode then calls exit")
+    elif exec_(k, "/init", ["/init"]) == -1:
+        raise Panic("exec", why)
 
 
 def start_sh(k: Kernel) -> None:
@@ -171,8 +174,9 @@ def _kernel_areas(k: Kernel) -> list[Area]:
 
 
 def _user_areas(p: Proc) -> list[Area]:
-    areas = [Area(*part) for part in p.image]
+    end = PGROUNDUP(p.sz)
+    areas = [Area(start, min(size, end - start), name) for start, size, name in p.image if start < end]
     top = areas[-1].end if areas else 0
-    if PGROUNDUP(p.sz) > top:
-        areas.append(Area(top, PGROUNDUP(p.sz) - top, "heap"))
+    if end > top:
+        areas.append(Area(top, end - top, "heap"))
     return [*areas, Area(TRAPFRAME, PAGE_SIZE, "trapframe"), Area(TRAMPOLINE, PAGE_SIZE, "trampoline")]

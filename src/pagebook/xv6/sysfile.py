@@ -5,11 +5,13 @@ from __future__ import annotations
 from pagebook.xv6.exec import exec as exec_
 from pagebook.xv6.kalloc import kalloc, kfree
 from pagebook.xv6.kernel import Kernel
-from pagebook.xv6.memlayout import MAXARG, PGSIZE
+from pagebook.xv6.memlayout import MAXARG, MAXPATH, PGSIZE
 
 
 def sys_exec(k: Kernel, path: str, argv: list[str]) -> int:
     """exec as a program calls it: every argument is first copied to a frame of its own, freed at the end."""
+    if len(path.encode()) >= MAXPATH:
+        return -1
     frames: list[int] = []
     result = -1
     for argument in argv[:MAXARG]:
@@ -24,7 +26,7 @@ def sys_exec(k: Kernel, path: str, argv: list[str]) -> int:
     else:
         if len(argv) < MAXARG:
             listed = " ".join(map(hex, frames))
-            k.tell("sys_exec", f"{path}: a frame for each of its {len(frames)} argument strings, {listed}")
+            k.tell("sys_exec", f"{path}: a frame for each argument string, {listed}")
             result = exec_(k, path, argv)
     for frame in frames:
         kfree(k, frame)

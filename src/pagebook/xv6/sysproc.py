@@ -16,6 +16,7 @@ def sys_sbrk(k: Kernel, n: int, t: int = SBRK_EAGER) -> int:
     With ``t`` SBRK_LAZY, which only 2025 knows, growing takes no memory until a page is touched.
     """
     p = k.myproc()
+    n = (n + (1 << 31)) % (1 << 32) - (1 << 31)  # argint gives an int, of the register's low 32 bits
     addr = p.sz
     if t == SBRK_EAGER or n < 0 or not k.revision.lazy:
         if growproc(k, n) < 0:

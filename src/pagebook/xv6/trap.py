@@ -16,18 +16,18 @@ STORE_PAGE_FAULT = 15
 
 
 def usertrap(k: Kernel, scause: int, stval: int) -> bool:
-    """A page fault of the current process: True when the access may be tried again, False when it was killed."""
-    if k.revision.lazy and vmfault(k, k.myproc().pagetable, stval, int(scause == LOAD_PAGE_FAULT)) != 0:
-        k.tell(
-            "vmfault",
-            f"process {k.myproc().pid} touched {stval:#x}, which sbrk had promised: it gets a frame",
-        )
-        return True
+    """A fault of the current process: True when the access may be tried again, False when it was killed.
+
+    A process that is killed exits; when it is init, that is a Panic.
+    """
     p = k.myproc()
+    repairable = k.revision.lazy and scause in (LOAD_PAGE_FAULT, STORE_PAGE_FAULT)
+    if repairable and vmfault(k, p.pagetable, stval, int(scause == LOAD_PAGE_FAULT)) != 0:
+        k.tell("vmfault", f"process {p.pid} touched {stval:#x}, which sbrk had promised: it gets a frame")
+        return True
     p.killed = True
     k.tell("usertrap", f"unexpected scause {scause:#x} pid={p.pid}, stval={stval:#x}: the process is killed")
-    if p is not k.initproc:
-        exit_(k, -1)
+    exit_(k, -1)
     return False
 
 
@@ -58,10 +58,9 @@ def load(k: Kernel, va: int, length: int) -> bytes | None:
 def _user_page(k: Kernel, va: int, right: int, scause: int) -> int | None:
     """The physical address that ``va`` reaches with this right in user mode, after the fault if there is one."""
     table = k.table(k.myproc().pagetable)
-    for _ in range(2):
+    while True:
         pte = table.find(va)[1] if 0 <= va < MAXVA else 0
         if pte & V and pte & U and pte & right:
             return table.format.pte_pa(pte) + va - PGROUNDDOWN(va)
         if not usertrap(k, scause, va):
             return None
-    return None

@@ -209,20 +209,19 @@ def uvmalloc(k: Kernel, pagetable: int, oldsz: int, newsz: int, xperm: int) -> i
     start = PGROUNDUP(oldsz)
     if start >= newsz:
         return newsz
-    if start >= MAXVA:
-        _panic_walk(start)
     count = PGROUNDUP(newsz) - start >> PAGE_SHIFT
-    if count > k.kmem.count and not k.strict:
-        return 0
-    # What does not fit below MAXVA cannot fit in memory either, unless RAM is larger than that; then walk panics.
-    reachable = min(count, MAXVA - start >> PAGE_SHIFT, k.kmem.count + 1)
+    # One frame more than there is, or one page too high, is as far as the loop can come.
+    reachable = min(count, k.kmem.count + 1, max(MAXVA - start, 0) + PGSIZE >> PAGE_SHIFT)
     vas = _pages_from(start, reachable)
-    if not k.strict and not _fits(k, pagetable, vas):
-        return 0
+    if not k.strict:
+        if reachable > k.kmem.count:
+            return 0
+        if reachable < count:
+            _panic_walk(max(start, MAXVA))
+        if not _fits(k, pagetable, vas):
+            return 0
     done = _populate(k, pagetable, vas, np.full(reachable, R | U | xperm, dtype=U64), None)
     if done < count:
-        if done == reachable == MAXVA - start >> PAGE_SHIFT:
-            _panic_walk(MAXVA)
         uvmdealloc(k, pagetable, start + done * PGSIZE, start)
         return 0
     return newsz
@@ -313,11 +312,10 @@ def uvmcopy(k: Kernel, old: int, new: int, sz: int) -> int:
     """Copy a parent's memory, ``sz`` bytes from 0, into a child's page table; 0, or -1 with everything freed."""
     if sz <= 0:
         return 0
-    if sz > MAXVA:
-        _panic_walk(MAXVA)
-    vas, ptes = k.table(old).present(0, PGROUNDUP(sz))
-    missing = None
-    if not k.revision.holes and len(vas) < PGROUNDUP(sz) >> PAGE_SHIFT:
+    top = min(PGROUNDUP(sz), MAXVA)
+    vas, ptes = k.table(old).present(0, top)
+    missing = None if sz <= MAXVA else MAXVA
+    if not k.revision.holes and len(vas) < top >> PAGE_SHIFT:
         gaps = np.flatnonzero(vas != _pages_from(0, len(vas)))
         good = int(gaps[0]) if len(gaps) else len(vas)
         missing = good * PGSIZE
@@ -337,6 +335,8 @@ def uvmcopy(k: Kernel, old: int, new: int, sz: int) -> int:
 
 
 def _panic_missing(k: Kernel, old: int, va: int) -> NoReturn:
+    if va >= MAXVA:
+        _panic_walk(va)
     level, pte_pa, pte = k.table(old).entry(va)
     reason = "uvmcopy: pte should exist" if level else "uvmcopy: page not present"
     raise Panic(reason, f"va {va:#x}: PTE {pte:#x} at {pte_pa:#x}", va=va, level=level, pte=pte, pte_pa=pte_pa)
@@ -417,7 +417,7 @@ def ismapped(k: Kernel, pagetable: int, va: int) -> int:
 def vmfault(k: Kernel, pagetable: int, va: int, read: int) -> int:
     """Give the current process the page of ``va`` that a lazy sbrk promised; its frame, or 0 (2025)."""
     p = k.myproc()
-    if va >= p.sz:
+    if not 0 <= va < p.sz:
         return 0
     va = PGROUNDDOWN(va)
     if ismapped(k, pagetable, va):

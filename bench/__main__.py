@@ -1,0 +1,105 @@
+"""``python -m bench [--quick] [--json]``: measure everything once and print the ratios.
+
+The exit code is 1 when contestants came to different results, else 0: a time is never a test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench import boot, one_range, report, start, walks
+from bench.environment import environment
+from bench.reference import NoCompiler, compile_reference
+from bench.rows import Group, Row
+from bench.same import Different
+
+
+@dataclass(frozen=True)
+class Turns:
+    """How often each contest is repeated."""
+
+    boot: int
+    one_range: int
+    walks: int
+    start: int
+
+
+FULL = Turns(boot=21, one_range=11, walks=25, start=31)
+QUICK = Turns(boot=5, one_range=3, walks=7, start=7)
+
+
+def progress(what: str) -> None:
+    """Say on stderr what is being done now."""
+    print(f"bench: {what}", file=sys.stderr, flush=True)
+
+
+def reference(notes: list[str]) -> ctypes.CDLL | None:
+    """The C reference, or None with a note that says why."""
+    try:
+        return compile_reference()
+    except NoCompiler as error:
+        notes.append(f"The columns for C are left out: {error}.")
+        return None
+
+
+def check(library: ctypes.CDLL | None, notes: list[str]) -> None:
+    """Compare the results of all contestants before any time counts; Different when they part."""
+    boot.check(library)
+    one_range.check(library)
+    notes.append(
+        "Compared first, and equal: all bytes of RAM after boot and after the 1 GiB mapping, the free list's head, "
+        "the mappings listed, the walks."
+    )
+
+
+def measure(library: ctypes.CDLL | None, turns: Turns) -> list[Group]:
+    """Every row of the report."""
+
+    def rows(what: str, run: Callable[[], tuple[Row, ...]]) -> tuple[Row, ...]:
+        progress(what)
+        return run()
+
+    whole = (
+        *rows("kinit and kvmmake", lambda: boot.measure(library, turns.boot)),
+        *rows("1 GiB, mapped and listed", lambda: one_range.measure(library, turns.one_range)),
+    )
+    single = rows("single walks", lambda: walks.measure(library, turns.walks))
+    started = rows("the start of the command line", lambda: start.measure(turns.start))
+    return [
+        Group("whole tables", "Python", whole),
+        Group("one walk; loop: its three reads", "loop", single),
+        Group("start; python: python -c pass", "python", started),
+    ]
+
+
+def arguments() -> argparse.Namespace:
+    """What was typed."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure pagebook beside plain Python and C.")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions, for a first look")
+    parser.add_argument("--json", action="store_true", help="print JSON, with every single time")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the bench and print the report."""
+    options = arguments()
+    notes: list[str] = []
+    library = reference(notes)
+    try:
+        progress("comparing results")
+        check(library, notes)
+        groups = measure(library, QUICK if options.quick else FULL)
+    except Different as error:
+        print(f"bench: results differ, so no time counts: {error}", file=sys.stderr)
+        return 1
+    form = report.as_json if options.json else report.text
+    print(form(environment(), groups, notes))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""Fixtures for the tests of the core modules, and how long Hypothesis may think."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+from pagebook.sv import Format
+from worlds import FORMATS, World
+
+settings.register_profile(
+    "pagebook", deadline=None, max_examples=120, derandomize=True, database=None,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+settings.load_profile("pagebook")
+
+
+@pytest.fixture(params=FORMATS, ids=lambda fmt: fmt.name)
+def fmt(request: pytest.FixtureRequest) -> Format:
+    """Each of the four formats."""
+    found: Format = request.param
+    return found
+
+
+@pytest.fixture
+def world() -> World:
+    """Thirty-two frames and an empty Sv39 table."""
+    return World()

@@ -1,0 +1,183 @@
+"""docs/json.md and what is printed: each documented key is printed, each printed key is documented, with its type."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from calls import SMALL, call, core_of, saved
+from pagebook.ledger import Role
+from pagebook.scan import PROBLEM_KINDS
+from pagebook.sv import FORMATS, SV32, SV39, SV57, R, V, flags_text
+from pagebook.views.data import VERSION
+from worlds import World
+
+PAGE = Path(__file__).parents[1] / "docs" / "json.md"
+KINDS = ("boot", "maps", "tree", "walk")
+ROW = re.compile(r"\| `(?P<key>[^`]+)` \| (?P<type>[^|]+) \| (?P<unit>[^|]*) ?\| (?P<what>.*?) ?\|")
+ANY_KEY = {"frames", "symbols", "steps[].fields"}  # objects whose keys are names, not words of the schema
+
+
+@functools.cache
+def documented(kind: str) -> dict[str, dict[str, str]]:
+    """The rows of the table under a document's heading, by key."""
+    section = PAGE.read_text().split(f"\n## pagebook.{kind}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    rows = [row.groupdict() for line in lines if (row := ROW.fullmatch(line))]
+    assert len(rows) == len(lines), "a row of the table has not four cells"
+    assert len({row["key"] for row in rows}) == len(rows), "a key stands there twice"
+    return {row["key"]: {name: cell.strip() for name, cell in row.items()} for row in rows}
+
+
+def crooked(name: str, world: World) -> Path:
+    """A machine whose table has every kind of problem."""
+    fmt = world.format
+    world.table.map(0, 4096, 0x9000_0000, R)
+    world.put(world.table.entry(0).pte_pa, 1, world.pointer(0x8000_0000))
+    world.put(world.table.root, 2, world.pointer(0x9000_0000))
+    world.put(world.table.root, 3, fmt.pte(0x9000_1000, V | R))
+    return core_of(world, name)
+
+
+@functools.cache
+def printed(kind: str) -> list[dict[str, Any]]:
+    """Documents of this kind, of ordinary and of odd machines."""
+    target = {"walk": [["0x3fffffe000"], ["0"], ["0x4000"]]}.get(kind, [[]])
+    odd = [crooked(f"{fmt.name}.json.core", World(fmt)) for fmt in (SV32, SV39, SV57)]
+    calls: list[list[object]]
+    if kind == "boot":
+        calls = [["boot", *SMALL.split()], ["boot", *SMALL.split(), "--save", saved().with_name("again")]]
+    else:
+        calls = [[kind, *va, saved()] for va in target]
+        calls += [[kind, *va, saved(), "--space", "init"] for va in target]
+        calls += [[kind, *(["0x1000"] if kind == "walk" else []), path] for path in odd]
+        if kind == "maps":
+            calls += [["maps", saved(), "--has", "rwx"], ["maps", saved(), "--pages"]]
+    return [json.loads(call([*words, "--json"]).out) for words in calls]
+
+
+def walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value in a document with its path in the words of the tables."""
+    if path:
+        yield path, value
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from walk(inner, f"{path}.*" if path in ANY_KEY else f"{path}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from walk(inner, f"{path}[]")
+
+
+TYPES = {
+    "hex": lambda value: isinstance(value, str) and re.fullmatch(r"0x(0|[1-9a-f][0-9a-f]*)", value),
+    "number": lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+    "text": lambda value: isinstance(value, str),
+    "true or false": lambda value: isinstance(value, bool),
+    "list": lambda value: isinstance(value, list),
+    "object": lambda value: isinstance(value, dict),
+    "null": lambda value: value is None,
+}
+
+
+def fits(value: Any, type_: str) -> bool:
+    names = [type_] if type_ in TYPES else type_.split(" or ")
+    return any(TYPES[name](value) for name in names)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_that_is_printed_is_documented_with_its_type(kind: str) -> None:
+    table = documented(kind)
+    for document in printed(kind):
+        for path, value in walk(document):
+            if path.endswith("[]") and isinstance(value, dict):
+                continue  # an item: its keys have rows
+            assert path in table, f"{path} is not in docs/json.md"
+            assert fits(value, table[path]["type"]), f"{path}: {value!r} is not {table[path]['type']}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_key_that_is_documented_is_printed_as_each_of_its_types(kind: str) -> None:
+    seen: dict[str, list[Any]] = {}
+    for document in printed(kind):
+        for path, value in walk(document):
+            seen.setdefault(path, []).append(value)
+    for path, row in documented(kind).items():
+        assert path in seen, f"{path} is in docs/json.md, and nothing prints it"
+        if row["type"].endswith(" or null"):
+            assert None in seen[path], f"{path} is never null"
+            assert any(value is not None for value in seen[path]), f"{path} is always null"
+        if row["type"] == "true or false":
+            assert set(seen[path]) == {True, False}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_keys_stand_in_the_tables_in_the_order_in_which_they_are_printed(kind: str) -> None:
+    table = list(documented(kind))
+    for document in printed(kind):
+        order = list(dict.fromkeys(path for path, _ in walk(document) if path in table))
+        assert order == [path for path in table if path in order]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_document_says_which_it_is(kind: str) -> None:
+    for document in printed(kind):
+        assert list(document)[:2] == ["schema", "version"]
+        assert document["schema"] == f"pagebook.{kind}" == documented(kind)["schema"]["what"].strip("`")
+        assert document["version"] == VERSION == int(documented(kind)["version"]["what"])
+
+
+WORDS = {
+    ("maps", "spaces[].problems[].kind"): set(PROBLEM_KINDS),
+    ("tree", "entries[].problem"): set(PROBLEM_KINDS),
+    ("tree", "entries[].kind"): {"table", "mapped"},
+    ("walk", "steps[].kind"): {"table", "mapped", "absent"},
+    ("walk", "steps[].fields"): {field.name for field in (*SV32.pte_fields, *SV39.pte_fields)},
+    ("boot", "frames"): {role.label for role in Role},
+    **{(kind, "format"): set(FORMATS) for kind in ("tree", "walk")},
+    **{(kind, "spaces[].format"): set(FORMATS) for kind in ("boot", "maps")},
+}
+
+
+@pytest.mark.parametrize(("kind", "path"), WORDS)
+def test_where_only_some_words_can_stand_the_table_names_them_all(kind: str, path: str) -> None:
+    named = set(re.findall(r"`([^`]+)`", documented(kind)[path]["what"]))
+    assert named == WORDS[kind, path]
+    for document in printed(kind):
+        for found, value in walk(document):
+            if found == path and value is not None:
+                assert set(value if isinstance(value, dict) else [value]) <= named
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_has_a_unit_says_so(kind: str) -> None:
+    units = {"", "bytes", "frames", "PTEs", "leaf PTEs", "address", "virtual address", "physical address"}
+    for path, row in documented(kind).items():
+        assert row["unit"] in units, path
+        if path.rpartition(".")[2] in ("va", "pa", "root", "pte_pa", "start"):
+            assert row["unit"].endswith("address"), path
+        if path.rpartition(".")[2] == "size":
+            assert row["unit"] == "bytes", path
+
+
+def test_the_page_has_no_document_that_no_verb_prints() -> None:
+    headings = re.findall(r"^## (.*)$", PAGE.read_text(), re.M)
+    assert sorted(headings) == sorted(f"pagebook.{kind}" for kind in KINDS)
+
+
+def test_flags_look_as_the_page_shows_them() -> None:
+    assert '`"vrw-u--d"`' in PAGE.read_text()
+    assert flags_text(0b1001_0111) == "vrw-u--d"
+
+
+def test_the_call_that_the_page_shows_finds_what_it_says() -> None:
+    assert "pagebook maps --json" in PAGE.read_text()
+    world = World()
+    world.table.map(0x5000, 4096, 0x9000_0000, 0xE)
+    [space] = json.loads(call(["maps", core_of(world, "wx.core"), "--json"]).must(0).out)["spaces"]
+    assert [run["va"] for run in space["runs"] if "wx" in run["flags"]] == ["0x5000"]

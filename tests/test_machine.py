@@ -1,0 +1,204 @@
+"""Machine: its spaces by name, its free list, and the note that a saved machine is."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pagebook.errors import BadAddress, BadFile, BadTarget, OutsideMemory, PagebookError
+from pagebook.machine import NOTE_VERSION, Area, Hart, Machine, Space, from_note, to_note
+from pagebook.memory import Memory
+from pagebook.sv import SV32, SV39, SV48, SV57
+from pagebook.table import AddressSpace
+from worlds import BASE, PAGE, World
+
+WORLD = World(pages=16)
+ROOT = WORLD.table.root
+
+
+def full() -> Machine:
+    """A machine with something in every field."""
+    return Machine(
+        name="a machine",
+        memory=WORLD.memory,
+        spaces=(
+            Space("kernel", WORLD.table, (Area(0x3FFFFFD000, PAGE, "stack of 0"),)),
+            Space("init", AddressSpace(WORLD.memory, BASE, SV48), (Area(0, PAGE, "code"),), pid=1, size=0x4000),
+            Space("sh", AddressSpace(WORLD.memory, BASE, SV57), (), pid=2, size=0),
+            Space("32", AddressSpace(WORLD.memory, BASE, SV32), (), pid=77),
+        ),
+        harts=(Hart(0, SV39.satp(ROOT)), Hart(1, 0)),
+        symbols={"end": BASE + 8, "etext": (1 << 64) - 1},
+        areas=(Area(BASE, PAGE, "kernel image"),),
+        free_head=WORLD.frames.head,
+        free_range=(BASE, BASE + 16 * PAGE),
+    )
+
+
+BARE = Machine("bare", WORLD.memory, ())
+
+
+def parts(machine: Machine) -> tuple:
+    """All that a machine says, with its tables as root and format."""
+    spaces = tuple((s.name, s.table.root, s.table.format, s.areas, s.pid, s.size) for s in machine.spaces)
+    return (
+        machine.name, spaces, machine.harts, dict(machine.symbols), machine.areas, machine.free_head,
+        machine.free_range,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "machine", [full(), BARE, Machine("empty list", WORLD.memory, (), free_head=0, free_range=(BASE, BASE))]
+)
+def test_a_machine_comes_back_from_its_note_through_json_with_nothing_lost(machine: Machine):
+    again = from_note(json.loads(json.dumps(to_note(machine))), machine.memory)
+    assert parts(again) == parts(machine)
+    assert to_note(again) == to_note(machine)
+    assert again.memory is machine.memory
+
+
+def test_the_note_is_the_plain_data_that_is_promised():
+    note = to_note(full())
+    assert note["version"] == NOTE_VERSION == 1
+    assert set(note) == {
+        "version", "name", "spaces", "harts", "symbols", "areas", "free_head", "free_range",
+    }  # fmt: skip
+    assert note["spaces"][1] == {
+        "name": "init", "format": "sv48", "root": BASE, "pid": 1, "size": 0x4000, "areas": [[0, PAGE, "code"]],
+    }  # fmt: skip
+    assert (note["harts"], note["free_range"]) == ([[0, SV39.satp(ROOT)], [1, 0]], [BASE, BASE + 16 * PAGE])
+    assert to_note(BARE)["free_range"] is None
+
+
+@pytest.mark.parametrize(
+    ("note", "version"),
+    [(None, "None"), ([], "None"), ("note", "None"), ({}, "None"), ({"version": 2}, "2"), ({"version": "1"}, "'1'")],
+)
+def test_a_note_of_another_version_or_no_note_at_all_is_refused(note: Any, version: str):
+    with pytest.raises(BadFile) as caught:
+        from_note(note, WORLD.memory)
+    assert str(caught.value) == f"the note of this saved machine has version {version}; this pagebook reads version 1"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "reason"),
+    [
+        (("name",), 7, "TypeError: 7 is no text"),
+        (("spaces", 0, "root"), "x", "TypeError: 'x' is no address"),
+        (("spaces", 0, "root"), True, "TypeError: True is no address"),
+        (("spaces", 0, "root"), -4096, "TypeError: -4096 is no address"),
+        (("spaces", 0, "root"), 1 << 64, "TypeError: 18446744073709551616 is no address"),
+        (("spaces", 0, "root"), None, "TypeError: None is no address"),
+        (("spaces", 0, "format"), "sv64", "KeyError: 'sv64'"),
+        (("free_range",), [BASE + PAGE, BASE], "ValueError: the free range ends at 0x80000000, before it starts"),
+        (("free_range",), [1, 2, 3], "ValueError: too many values to unpack (expected 2)"),
+        (("symbols",), [], "AttributeError: 'list' object has no attribute 'items'"),
+        (("symbols", "end"), 1.5, "TypeError: 1.5 is no address"),
+        (("harts", 0), [1], "ValueError: not enough values to unpack (expected 2, got 1)"),
+        (("areas", 0, 2), None, "TypeError: None is no text"),
+    ],
+)
+def test_a_damaged_note_is_refused_with_what_is_wrong(path: tuple, value: Any, reason: str):
+    note = to_note(full())
+    inner: Any = note
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    with pytest.raises(BadFile) as caught:
+        from_note(json.loads(json.dumps(note)), WORLD.memory)
+    assert str(caught.value) == f"the note of this saved machine is damaged: {reason}"
+
+
+def test_a_note_over_another_memory_says_what_is_outside_it():
+    small = Memory.anonymous(PAGE, BASE)
+    note = to_note(full())
+    with pytest.raises(OutsideMemory):
+        from_note(note, small)
+    note["spaces"] = []
+    with pytest.raises(OutsideMemory):
+        from_note(note, small)
+    note["free_range"] = None
+    assert from_note(note, small).free_list() is None
+    with pytest.raises(BadAddress):
+        from_note({**note, "spaces": [{**to_note(full())["spaces"][0], "root": BASE + 8}]}, small)
+
+
+def places(value: Any, path: tuple = ()) -> list[tuple]:
+    """The path to every value within a note."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, child in inner for found in places(child, (*path, key)))]
+
+
+NOTE = to_note(full())
+PLACES = places(NOTE)[1:]
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(-(1 << 70), 1 << 70), st.floats(), st.text(max_size=3), st.just([]),
+    st.just({}), st.lists(st.integers(), max_size=3), st.sampled_from([BASE, 1 << 64, "sv39", PAGE, (1 << 64) - PAGE]),
+)  # fmt: skip
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(PLACES), st.one_of(st.just("delete"), JUNK.map(lambda junk: (junk,)))),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_a_note_with_anything_deleted_or_replaced_is_a_machine_or_a_pagebook_error(changes: list[tuple[tuple, Any]]):
+    note = copy.deepcopy(NOTE)
+    for path, change in changes:
+        inner: Any = note
+        try:
+            for key in path[:-1]:
+                inner = inner[key]
+            if change == "delete":
+                del inner[path[-1]]
+            else:
+                inner[path[-1]] = change[0]
+        except (KeyError, IndexError, TypeError):
+            continue  # an earlier change removed the place of this one
+    try:
+        machine = from_note(note, WORLD.memory)
+        frames = machine.free_list()
+        if frames is not None:
+            frames.frames()
+    except PagebookError:
+        return
+    assert from_note(to_note(machine), WORLD.memory).name == machine.name
+
+
+def test_a_space_is_found_by_its_name_or_its_pid():
+    machine = full()
+    assert machine.space("init") is machine.space("1") is machine.spaces[1]
+    assert machine.space("kernel") is machine.spaces[0]
+    assert machine.space("32") is machine.spaces[3]
+
+
+@pytest.mark.parametrize("name", ["None", "", "3", "Kernel", "01"])
+def test_a_space_that_is_not_there_is_refused_with_the_names_there_are(name: str):
+    with pytest.raises(BadTarget) as caught:
+        full().space(name)
+    assert str(caught.value) == f"a machine has no address space {name!r}; it has kernel, init, sh, 32"
+    with pytest.raises(BadTarget) as caught:
+        BARE.space(name)
+    assert str(caught.value) == f"bare has no address space {name!r}; it has none at all"
+
+
+def test_the_free_list_of_a_machine_is_read_from_its_memory():
+    frames = full().free_list()
+    assert frames is not None
+    assert frames.frames().tolist() == WORLD.frames.frames().tolist()
+    assert len(frames.frames()) == 15
+    assert BARE.free_list() is None
+    assert Machine("half", WORLD.memory, (), free_head=BASE).free_list() is None
+    assert Machine("half", WORLD.memory, (), free_range=(BASE, BASE + PAGE)).free_list() is None
+
+
+def test_an_area_ends_after_its_last_byte():
+    assert Area(0x1000, 0x2000, "x").end == 0x3000

@@ -1,0 +1,100 @@
+"""The words for a machine: the model by its name, files by theirs, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from calls import saved
+from elves import EXECUTE, READ, build_elf
+from pagebook.errors import BadAddress, BadFile, BadTarget, Panic
+from pagebook.machine import to_note
+from pagebook.targets import MODEL, ModelOptions, boot_model, open_target
+from pagebook.xv6 import boot as xv6
+from pagebook.xv6.programs import INIT
+
+SMALL = ModelOptions(ram=2 << 20)
+
+
+def test_xv6_is_the_model_booted_as_the_options_say() -> None:
+    opened = open_target("xv6", ModelOptions(rev="2022", ram=4 << 20, nproc=3))
+    assert opened.name == "xv6 (2022)"
+    assert opened.memory.regions[0].size == 4 << 20
+    assert sum(area.name.startswith("stack of") for area in opened.spaces[0].areas) == 3
+    assert opened.memory.regions[0].writable
+
+
+def test_without_options_the_model_is_the_one_that_boots_by_default() -> None:
+    opened = open_target(MODEL)
+    assert to_note(opened) == to_note(xv6.machine(xv6.boot()))
+    assert ModelOptions() == ModelOptions(rev="2024", ram=128 << 20, nproc=64)
+
+
+def test_a_file_is_opened_whether_as_path_or_with_default_options() -> None:
+    assert to_note(open_target(str(saved()))) == to_note(open_target(str(saved()), ModelOptions()))
+    assert not open_target(str(saved())).memory.regions[0].writable
+
+
+def test_a_file_named_like_the_model_is_reached_by_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "xv6").write_bytes(saved().read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert open_target("./xv6").memory.regions[0].size == 2 << 20
+    assert open_target("xv6", SMALL).memory.regions[0].writable
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"rev": "2022"}, {"kernel": "k"}, {"init": "i"}, {"sh": "s"}, {"ram": 2 << 20}, {"nproc": 8}],
+    ids=str,
+)
+def test_options_of_the_model_with_a_file_are_refused(option: dict[str, object]) -> None:
+    assert {field.name for field in fields(ModelOptions)} == {"rev", "kernel", "init", "sh", "ram", "nproc"}
+    with pytest.raises(BadTarget, match=r"shape the model; '.*saved\.core' is as it was saved"):
+        open_target(str(saved()), ModelOptions(**option))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["nothere", "", "x" * 5000, "/dev/null/x", "XV6", "qemu"])
+def test_a_name_of_nothing_is_refused_with_what_would_be_something(name: str) -> None:
+    with pytest.raises(BadTarget, match="a target is 'xv6', the model booted afresh, or a file that 'pagebook boot"):
+        open_target(name)
+
+
+def test_a_file_that_is_no_machine_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "kernel").write_bytes(build_elf([(0x8000_0000, 4, 4, READ | EXECUTE, b"\x13\0\0\0")]))
+    with pytest.raises(BadFile, match="is an ELF file of type ET_EXEC; a saved machine is of type ET_CORE"):
+        open_target(str(tmp_path / "kernel"))
+
+
+def test_programs_are_read_from_their_files(tmp_path: Path) -> None:
+    (tmp_path / "init").write_bytes(INIT)
+    k = boot_model(ModelOptions(ram=2 << 20, init=str(tmp_path / "init"), sh=str(tmp_path / "init")))
+    assert k.files == {"init": INIT, "sh": INIT}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "why"),
+    [
+        (ModelOptions(rev="1999"), BadTarget, "there is no revision '1999'; known are 2022, 2024, 2025"),
+        (ModelOptions(ram=1 << 60), BadTarget, "ask for less"),
+        (ModelOptions(ram=5000), BadAddress, "PHYSTOP page-aligned"),
+        (ModelOptions(nproc=-1), BadAddress, "NPROC is -1"),
+        (ModelOptions(ram=256 << 10), Panic, "out of frames"),
+        (ModelOptions(kernel="none"), BadFile, "cannot read kernel 'none'"),
+        (ModelOptions(init="none"), BadFile, "cannot read program 'none'"),
+        (ModelOptions(sh="none"), BadFile, "cannot read program 'none'"),
+    ],
+)
+def test_a_model_that_cannot_be_booted_says_why(options: ModelOptions, error: type[Exception], why: str) -> None:
+    with pytest.raises(error, match=why):
+        boot_model(options)
+
+
+def test_progress_counts_the_ram_that_booting_fills() -> None:
+    counts: list[int] = []
+    k = boot_model(ModelOptions(ram=8 << 20), counts.append)
+    assert sum(counts) == k.layout.physstop - k.layout.end
+    opened: list[int] = []
+    open_target("xv6", ModelOptions(ram=8 << 20), opened.append)
+    assert opened == counts
