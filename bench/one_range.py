@@ -20,8 +20,8 @@ from bench.transcription import Transcription
 from pagebook import scan
 from pagebook.frames import FreeList
 from pagebook.memory import Memory
+from pagebook.pagetable import PageTable
 from pagebook.sv import R, W
-from pagebook.table import PageTable
 from pagebook.units import PAGE_SIZE
 from pagebook.xv6.memlayout import KERNBASE
 

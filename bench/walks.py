@@ -18,7 +18,8 @@ from bench.reference import Reference
 from bench.rows import OURS, PYTHON, C, Goal, Row, slower_than_c
 from bench.same import check_equal
 from bench.transcription import bare_walk
-from pagebook.table import AddressSpace, PageTable
+from pagebook.pagetable import PageTable
+from pagebook.table import AddressSpace
 from pagebook.xv6.boot import power_on
 from pagebook.xv6.kalloc import kinit
 from pagebook.xv6.kernel import Kernel

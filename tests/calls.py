@@ -28,6 +28,7 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="pagebook-tests-")
 atexit.register(_FOLDER.cleanup)
 FOLDER = Path(_FOLDER.name)
 SMALL = "--ram 2M"
+BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}  # standard output as users have it, whatever the tests run in
 
 
 class Answer(NamedTuple):
@@ -94,14 +95,14 @@ def spawn(command: str, *, first: str = "", **environment: str) -> Answer:
     start = ["-c", f"{first}; from pagebook.cli import main; main()"] if first else ["-m", "pagebook"]
     done = subprocess.run(
         [sys.executable, *start, *shlex.split(command)],
-        capture_output=True, text=True, timeout=60, env={**os.environ, **environment},
+        capture_output=True, text=True, timeout=60, env={**BUFFERED, **environment},
     )  # fmt: skip
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
 def on_terminal(command: str, **environment: str) -> tuple[int, str]:
     """``python -m pagebook`` on a pseudo-terminal of 80 columns: the exit status, and all that it showed."""
-    settings = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "", **environment}
+    settings = {**BUFFERED, "TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "", **environment}
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "pagebook", *shlex.split(command)],

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calls import FOLDER, SMALL, Answer, Stream, call, core_of, on_terminal, saved, spawn
+from calls import BUFFERED, FOLDER, SMALL, Answer, Stream, call, core_of, on_terminal, saved, spawn
 from elves import EXECUTE, READ, WRITE, build_elf
 from pagebook import __version__
 from pagebook.cli import main, output, verbs
@@ -252,6 +252,16 @@ def test_depth_cuts_the_tree() -> None:
         assert cut == [line for line in full if (len(line) - len(line.lstrip())) // 2 <= depth]
 
 
+def test_vmprint_has_a_line_for_every_pte_and_text_folds_them() -> None:
+    pages = call(["maps", saved(), "--space", "kernel", "--pages"]).out.count("\n") - 1
+    folded = call(["tree", saved()]).must(0).out
+    tables = folded.count("-> table ")
+    for style in ("vmprint", "vmprint-va"):
+        assert call(["tree", saved(), "--format", style]).must(0).out.count("\n") == 1 + tables + pages
+    assert folded.count("\n") < 300 < pages
+    assert "[7-511] 0x80007000 PTE 0x20001c07 at 0x801db038 -> 0x80007000 2020K rw-----\n" in folded
+
+
 def test_a_walk_may_take_an_address_as_a_panic_prints_it() -> None:
     answers = {call(f"walk {va} {saved()} --space init") for va in ("0x3fffffe000", "3fffffe000", "0x3F_FFFF_E000")}
     assert len(answers) == 1
@@ -265,6 +275,15 @@ def test_a_walk_ends_at_a_superpage_and_says_its_size() -> None:
         "level 1: index 0   PTE 0x1000000b at 0x8001c000  vr-x---- -> page 0x40000000\n"
         "  0x80000000012345 is mapped to 0x40012345: the level-1 PTE is a leaf of 2M\n"
     )
+
+
+def test_physical_address_0_is_an_address() -> None:
+    world = World()
+    world.table.map(0x5000, 4096, 0, R)
+    answer = call(["walk", "0x5000", core_of(world, "zero.core")]).must(0)
+    assert answer.out.endswith("0x5000 is mapped to 0x0: the level-0 PTE is a leaf of 4K\n")
+    assert call(["maps", FOLDER / "zero.core"]).must(0).out.endswith("  0x5000-0x6000 -> 0x0      4K  r------\n")
+    assert call(["maps", FOLDER / "zero.core", "--pa", "0"]).must(0).out.count("\n") == 2
 
 
 # Refusals: one line on standard error, nothing on standard output, status 2
@@ -327,6 +346,7 @@ def test_bad_words_are_refused_before_anything_is_booted(
         ),
         ("walk 0 --space nobody", "xv6 (2024) has no address space 'nobody'; it has kernel, init, sh"),
         ("tree --space ''", "xv6 (2024) has no address space ''; it has kernel, init, sh"),
+        ("maps --space ''", "xv6 (2024) has no address space ''; it has kernel, init, sh"),
         ("maps --space 3", "xv6 (2024) has no address space '3'; it has kernel, init, sh"),
         ("maps --rev 2023", "there is no revision '2023'; known are 2022, 2024, 2025"),
         ("maps --nproc 0", "NPROC is 0; it must be from 1 to 32768, two pages of address space each"),
@@ -640,18 +660,16 @@ def test_ctrl_c_while_saving_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_has_seen_enough_ends_it_silently_with_status_0() -> None:
-    for words in ("maps --pages --ram 4M", "boot --quiet --ram 2M"):  # more than a pipe holds, and less
-        child = subprocess.Popen(
-            [sys.executable, "-m", "pagebook", *words.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+@pytest.mark.parametrize("words", ["maps --pages --ram 4M", "boot --quiet --ram 2M"])  # more than a pipe holds; less
+def test_a_reader_that_has_seen_enough_ends_it_silently_with_status_0(words: str) -> None:
+    command = [sys.executable, "-m", "pagebook", *words.split()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as child:
         assert child.stdout
         assert child.stderr
         if "--pages" in words:
             assert child.stdout.readline().startswith(b"kernel: ")
         child.stdout.close()
         assert child.stderr.read() == b""
-        child.stderr.close()
         assert child.wait(timeout=60) == 0
 
 
@@ -696,11 +714,11 @@ def test_a_pipe_that_breaks_under_way_is_silent_too(monkeypatch: pytest.MonkeyPa
     assert call("maps") == Answer(0, "", "")
 
 
-def test_a_full_disk_under_standard_output_is_one_line() -> None:
+@pytest.mark.parametrize("words", ["maps --pages", "boot --quiet", "--help"])
+def test_a_full_disk_under_standard_output_is_one_line(words: str) -> None:
+    command = [sys.executable, "-m", "pagebook", *words.split(), *(SMALL.split() if words != "--help" else [])]
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "pagebook", "maps", *SMALL.split()], stdout=full, stderr=subprocess.PIPE, text=True
-        )
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=BUFFERED)
     assert (done.returncode, done.stderr) == (2, "pagebook: the system refused: No space left on device\n")
 
 

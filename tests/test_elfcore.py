@@ -21,10 +21,11 @@ from elves import CORE, READ, build_elf, note
 from pagebook.errors import BadFile, PagebookError, ReadOnlyMemory
 from pagebook.machine import Area, Hart, Machine, Space, to_note
 from pagebook.memory import Memory, Region
+from pagebook.pagetable import PageTable
 from pagebook.scan import scan
 from pagebook.sources.elfcore import CHUNK, NOTE_TYPE, read_core, write_core
 from pagebook.sv import FORMATS, R
-from pagebook.table import AddressSpace, PageTable
+from pagebook.table import AddressSpace
 from pagebook.xv6.boot import boot, machine
 
 PAGE = 4096

@@ -18,7 +18,6 @@ SOURCES = sorted((ROOT / "src").rglob("*.py"))
 PROGRAMS = ROOT / "src" / "pagebook" / "xv6" / "programs"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LONGEST = 450
-TOO_LONG = {"pagebook/table.py"}
 
 
 def test_every_room_imports_only_from_the_rooms_below_it(
@@ -30,9 +29,7 @@ def test_every_room_imports_only_from_the_rooms_below_it(
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "src")))
-def test_a_file_that_grows_past_450_lines_becomes_two(path: Path, request: pytest.FixtureRequest) -> None:
-    if str(path.relative_to(ROOT / "src")) in TOO_LONG:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="too long, known: take it off when it is not"))
+def test_a_file_that_grows_past_450_lines_becomes_two(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= LONGEST
 
 

@@ -10,8 +10,9 @@ from pagebook.errors import BadFrame
 from pagebook.ledger import Ledger, Role
 from pagebook.machine import Area, Machine, Space, from_note, to_note
 from pagebook.memory import Memory, Region
+from pagebook.pagetable import PageTable
 from pagebook.sv import SV57, R, U, V, W, X
-from pagebook.table import AddressSpace, PageTable
+from pagebook.table import AddressSpace
 from worlds import BASE, PAGE, World
 
 TOP = 1 << 64

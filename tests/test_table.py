@@ -28,8 +28,9 @@ from pagebook.errors import (
 )
 from pagebook.frames import FreeList
 from pagebook.memory import Memory, Region
+from pagebook.pagetable import PageTable
 from pagebook.sv import SV32, SV39, SV48, SV57, A, D, Format, G, R, U, V, W, X
-from pagebook.table import AddressSpace, Entry, PageTable, Slice
+from pagebook.table import AddressSpace, Entry, Slice
 from worlds import BASE, FORMATS, PAGE, Budget, World
 
 MiB = 1 << 20

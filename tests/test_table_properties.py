@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from loop import Loop, Stopped
 from pagebook.errors import NotATable, OutOfFrames, PagebookError
+from pagebook.pagetable import PageTable
 from pagebook.scan import scan
 from pagebook.sv import RWX, A, D, Format, G, R, U, V, W, X
-from pagebook.table import PageTable
 from worlds import FORMATS, PAGE, World
 
 RIGHTS = [R, R | W, X, R | X, R | W | X]

@@ -14,9 +14,9 @@ import numpy as np
 from loop import Loop
 from pagebook.frames import FrameArray, FreeList
 from pagebook.memory import Memory
+from pagebook.pagetable import PageTable
 from pagebook.scan import scan
 from pagebook.sv import SV32, SV39, SV48, SV57, Format
-from pagebook.table import PageTable
 
 PAGE = 4096
 BASE = 0x8000_0000

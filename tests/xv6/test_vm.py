@@ -391,6 +391,16 @@ def test_mappages_since_2024_changes_nothing_for_bytes_that_are_no_whole_pages(r
     assert snapshot(k) == before
 
 
+@pytest.mark.parametrize("rev", NEWER)
+def test_mappages_since_2024_asks_first_for_va_then_for_size_then_for_a_size_at_all(rev):
+    k = small(rev)
+    root = table(k)
+    assert outcome(vm.mappages, k, root, 1, 0, UART, R) == "panic: mappages: va not aligned"
+    assert outcome(vm.mappages, k, root, 1, 1, UART, R) == "panic: mappages: va not aligned"
+    assert outcome(vm.mappages, k, root, MAXVA, 1, UART, R) == "panic: mappages: size not aligned"
+    assert outcome(vm.mappages, k, root, MAXVA, 0, UART, R) == "panic: mappages: size"
+
+
 def test_mappages_writes_the_given_bits_and_v_and_drops_the_offset_of_pa(rev):
     k = small(rev)
     root = table(k)

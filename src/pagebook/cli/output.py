@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,42 +15,58 @@ from pagebook.cli import shown
 from pagebook.views.text import Line
 from pagebook.xv6.kernel import Event
 
-COLOURS = {"title": "1", "address": "36", "rights": "32", "dim": "2", "bad": "1;31"}
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STYLES = {"title": "bold", "address": "cyan", "rights": "green", "dim": "dim", "bad": "bold red", "": ""}
 SLOW = 1 << 30  # bytes of RAM from which booting or saving takes over a second
 NARROWEST = 24  # columns for the text of the story, however small the terminal
 
 
-def _in_colour() -> bool:
-    """Whether standard output shows colours: a terminal that can, and nobody said no (https://no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+def _terminal() -> Console | None:
+    """The terminal that standard output is, for its width and its colours; None when it is none."""
+    if not sys.stdout.isatty():
+        return None
+    from rich.console import Console
 
-
-def _painted(text: str, style: str) -> str:
-    return f"\x1b[{COLOURS[style]}m{text}\x1b[0m" if style else text
+    return Console()
 
 
 def print_lines(lines: Iterable[Line]) -> None:
-    """Print lines, coloured on a terminal."""
-    if _in_colour():
-        sys.stdout.writelines("".join(_painted(shown(text), style) for text, style in line) + "\n" for line in lines)
+    """Print lines, coloured on a terminal that can and where nobody said no (https://no-color.org)."""
+    console = _terminal()
+    if console and console.color_system and not console.no_color:
+        paint = _painter(console.color_system)
+        sys.stdout.writelines("".join(paint(shown(text), style) for text, style in line) + "\n" for line in lines)
     else:
         sys.stdout.writelines("".join(shown(text) for text, _ in line) + "\n" for line in lines)
+
+
+def _painter(system: str) -> Callable[[str, str], str]:
+    """Text and a style's name to text with the codes of the terminal's colour system."""
+    from rich.color import ColorSystem
+    from rich.style import Style
+
+    colours = ColorSystem[{"256": "EIGHT_BIT"}.get(system, system.upper())]
+    styles = {name: Style.parse(words) for name, words in STYLES.items()}
+    return lambda text, style: styles[style].render(text, color_system=colours)
 
 
 def print_story(story: list[Event]) -> None:
     """Print the story: a line for each event; on a terminal its text is wrapped under itself."""
     names = max(len(event.function) for event in story)
     changes = [f"{change:+}" if change else "-" for change in _changes(story)]
-    if sys.stdout.isatty():
-        print_lines(_wrapped(story, changes, names))
+    console = _terminal()
+    if console:
+        print_lines(_wrapped(story, changes, names, console.width))
     else:
         for event, change in zip(story, changes, strict=True):
             sys.stdout.write(f"{event.function:<{names}} {change:>7} {event.free:>7} free  {event.text}\n")
 
 
-def _wrapped(story: list[Event], changes: list[str], names: int) -> Iterator[Line]:
+def _wrapped(story: list[Event], changes: list[str], names: int, columns: int) -> Iterator[Line]:
     widest = max(map(len, changes))
-    width = max(shutil.get_terminal_size().columns - names - widest - 4, NARROWEST)
+    width = max(columns - names - widest - 4, NARROWEST)
     for event, change in zip(story, changes, strict=True):
         first, *rest = textwrap.wrap(event.text, width, break_long_words=False, break_on_hyphens=False)
         yield [(f"{event.function:<{names}}", "title"), (f"  {change:>{widest}}", "address"), (f"  {first}", "")]

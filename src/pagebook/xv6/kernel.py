@@ -14,8 +14,8 @@ from typing import NamedTuple
 from pagebook.errors import Panic
 from pagebook.frames import FreeList
 from pagebook.memory import Memory
+from pagebook.pagetable import PageTable
 from pagebook.sv import SV39
-from pagebook.table import PageTable
 from pagebook.xv6.memlayout import Layout, Revision
 
 
