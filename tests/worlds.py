@@ -6,17 +6,20 @@ changed neither a byte nor the free list.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
+import pytest
 
 from loop import Loop
+from pagebook.errors import PagebookError
 from pagebook.frames import FrameArray, FreeList
 from pagebook.memory import Memory
 from pagebook.pagetable import PageTable
 from pagebook.scan import scan
-from pagebook.sv import SV32, SV39, SV48, SV57, Format
+from pagebook.sv import SV32, SV39, SV48, SV57, Format, R, U, W
 
 PAGE = 4096
 BASE = 0x8000_0000
@@ -104,3 +107,23 @@ class World:
         assert len(free) == self.frames.count
         everything = free + np.unique(found.tables).tolist() + mapped + (loose or [])
         assert sorted(everything) == list(range(self.base, self.stop, PAGE))
+
+
+def refused(world: World, call: Callable[[], Any], kind: type[PagebookError], message: str) -> PagebookError:
+    """The error of ``call``, which must be of exactly this kind, say exactly this, and change nothing."""
+    with world.unchanged(), pytest.raises(PagebookError) as caught:
+        call()
+    assert (type(caught.value), str(caught.value)) == (kind, message)
+    return caught.value
+
+
+def facts(error: PagebookError) -> tuple[int | None, ...]:
+    return error.va, error.pa, error.level, error.pte, error.pte_pa
+
+
+def three_pages(flags: int = R | W | U) -> World:
+    """Pages 1, 2 and 4 mapped to the frames at 0x80001000, 0x80002000 and 0x80004000."""
+    world = World(pages=16)
+    world.table.map(0x1000, 2 * PAGE, BASE + PAGE, flags)
+    world.table.map(0x4000, PAGE, BASE + 4 * PAGE, flags)
+    return world

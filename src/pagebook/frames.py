@@ -60,7 +60,6 @@ class FreeList:
     JUNK_FREE = 0x01
     JUNK_ALLOC = 0x05
     _FREE_WORD = U64(0x0101_0101_0101_0101)
-    _ALLOC_WORD = U64(0x0505_0505_0505_0505)
     _ALLOC_PAGE = bytes([JUNK_ALLOC]) * PAGE_SIZE
     _FREE_TAIL = bytes([JUNK_FREE]) * (PAGE_SIZE - 8)
 
@@ -105,18 +104,27 @@ class FreeList:
 
     def alloc_many(self, count: int) -> FrameArray:
         """The frames of up to ``count`` calls of `alloc`, as an array in the order they come."""
-        taken = []
+        taken, left = self._first(count)
+        if taken and self._read_only:
+            self.memory.ours(taken[0], PAGE_SIZE)
+        data, base, junk = self._data, self._base, self._ALLOC_PAGE
+        for pa in taken:
+            data[pa - base : pa - base + PAGE_SIZE] = junk
+        self.head = left
+        self.count -= len(taken)
+        return np.array(taken, dtype=U64)
+
+    def _first(self, count: int) -> tuple[list[int], int]:
+        """The first ``count`` frames of the list, fewer when it ends, and the head that would be left."""
+        words, base, start, stop = self._words, self._base, self.start, self.stop
+        listed: list[int] = []
         pa = self.head
         for _ in range(count):
             if not pa:
                 break
-            taken.append(pa)
-            pa = self._next(pa)
-        frames = np.array(taken, dtype=U64)
-        self.memory.scatter(frames, self._ALLOC_WORD)
-        self.head = pa
-        self.count -= len(taken)
-        return frames
+            listed.append(pa)
+            pa = words[pa - base >> 3] if start <= pa < stop and not pa & PAGE_MASK else self._next(pa)
+        return listed, pa
 
     def free(self, pa: int) -> None:
         """Fill the frame with 0x01 and put it at the head of the list (kernel/kalloc.c: kfree)."""
@@ -176,21 +184,12 @@ class FreeList:
 
     def has(self, count: int) -> bool:
         """Whether the list is at least ``count`` frames long; walks that many links."""
-        pa = self.head
-        for _ in range(count):
-            if not pa:
-                return False
-            pa = self._next(pa)
-        return True
+        return len(self._first(count)[0]) >= count
 
     def frames(self) -> FrameArray:
         """Every free frame in the order it would be handed out; BadFrame when the list is damaged or loops."""
-        listed: list[int] = []
-        pa = self.head
         longest = (self.stop - self.start) >> PAGE_SHIFT
-        while pa:
-            if len(listed) > longest:
-                raise BadFrame(f"the free list loops: it comes back to {pa:#x}; a frame was freed twice", pa=pa)
-            listed.append(pa)
-            pa = self._next(pa)
+        listed, pa = self._first(longest + 1)
+        if len(listed) > longest:
+            raise BadFrame(f"the free list loops: it comes back to {pa:#x}; a frame was freed twice", pa=pa)
         return np.array(listed, dtype=U64)

@@ -11,6 +11,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from pagebook.columns import Columns
 from pagebook.machine import Area, Machine, Space
 from pagebook.memory import U64
 from pagebook.scan import Scan, scan
@@ -64,7 +65,7 @@ class Ledger:
         self._claim(found.tables, Role.PAGE_TABLE)
 
     @staticmethod
-    def _below(space: Space, mappings: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    def _below(space: Space, mappings: Columns) -> npt.NDArray[np.bool_]:
         """A process's own pages: those with U, and the guard page below its size."""
         own: npt.NDArray[np.bool_] = (mappings["flags"] & U != 0) | (mappings["va"] < U64(space.size or 0))
         return own

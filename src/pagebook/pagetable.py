@@ -92,7 +92,7 @@ class PageTable(AddressSpace):
 
     def map_pages(self, va: int, size: int, pa: int, flags: int, *, level: int = 0, strict: bool = False) -> None:
         """`map` for a range that is known to be good and flags that are taken as they come (the loop of mappages)."""
-        if size == self.format.page_bytes(level) and not level:
+        if size == PAGE_SIZE and not level:
             self._map_page(va, pa, flags, strict)
         elif strict:
             self._map_strictly(va, size, pa, flags, level)
@@ -184,8 +184,9 @@ class PageTable(AddressSpace):
             if parent == level:
                 self._check_free(ptes, start, pte_pa, level)
             else:
-                needed += children - int(np.count_nonzero(ptes & V))
-                for child in np.flatnonzero(ptes & V).tolist():
+                present = np.flatnonzero(ptes & V).tolist()
+                needed += children - len(present)
+                for child in present:
                     at = pte_pa + (child << self._pte_shift)
                     runs.append(self._survey_table(int(ptes[child]), at, child, start, stop, level))
         self._check_distinct(runs)
@@ -247,10 +248,9 @@ class PageTable(AddressSpace):
             return np.array([self.root], dtype=U64)
         children = self.format.index(stop - 1, parent) - self.format.index(start, parent) + 1
         ptes = self.ptes(pte_pa, children)
-        absent = ptes & V == 0
-        missing = int(np.count_nonzero(absent))
-        if missing:
-            ptes[absent] = self._new_tables(missing) >> U64(PAGE_SHIFT) << U64(10) | U64(V)
+        absent = np.flatnonzero(ptes & V == 0)
+        if len(absent):
+            ptes[absent] = self._new_tables(len(absent)) >> U64(PAGE_SHIFT) << U64(10) | U64(V)
         return (ptes.astype(U64) >> U64(10) & U64(self._ppn_mask)) << U64(PAGE_SHIFT)
 
     def _new_tables(self, count: int) -> npt.NDArray[np.uint64]:
@@ -265,7 +265,7 @@ class PageTable(AddressSpace):
         count = (stop - start) // self.format.page_bytes(level)
         leaves = self._leaves(pa, count, flags, level)
         skip = self.format.index(start, level)
-        head = min(entries - skip, count) if skip or count < entries else 0
+        head = min(entries - skip, count) if skip else 0
         whole = (count - head) // entries
         if head:
             self.ptes(int(tables[0]) + (skip << self._pte_shift), head)[:] = leaves[:head]

@@ -7,15 +7,17 @@ counts before it builds, and gives up with TooManyMappings at ``limit``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from pagebook.columns import Columns
 from pagebook.errors import TooManyMappings
 from pagebook.memory import U64, Memory
-from pagebook.sv import RWX, A, D, Format, V
+from pagebook.sv import KIND_MASK, POINTER, A, D, Format, V
 from pagebook.table import AddressSpace
 from pagebook.units import PAGE_SHIFT, PAGE_SIZE
 
@@ -42,7 +44,7 @@ PROBLEM = np.dtype([("va", "<u8"), ("pte", "<u8"), ("pte_pa", "<u8"), ("level", 
 PROBLEM_KINDS = ("table outside memory", "pointer on the last level", "misaligned superpage")
 
 DEFAULT_LIMIT = 1 << 24
-Mappings = npt.NDArray[np.void]
+Rows = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ class Scan:
     ``tables`` and ``table_levels`` name every table page once per level it is used on.
     """
 
-    mappings: Mappings
+    mappings: Columns
     tables: npt.NDArray[np.uint64]
     table_levels: npt.NDArray[np.uint8]
-    problems: Mappings
+    problems: Rows
 
-    def runs(self, ignore: int = A | D) -> Mappings:
+    def runs(self, ignore: int = A | D) -> Rows:
         """Neighbours in va and pa with the same rights and page size, merged; flags in ``ignore`` do not count."""
         return merge(self.mappings, ignore)
 
@@ -72,30 +74,32 @@ class _Level(NamedTuple):
 def scan(space: AddressSpace, limit: int = DEFAULT_LIMIT) -> Scan:
     """List ``space``; TooManyMappings when it has more than ``limit`` leaves, or as many pointers on one level."""
     fmt = space.format
-    found: list[Mappings] = []
-    problems: list[Mappings] = []
+    found: list[Columns] = []
+    problems: list[Rows] = []
     tables: list[npt.NDArray[np.uint64]] = []
     levels: list[npt.NDArray[np.uint8]] = []
     here = _Level(np.array([space.root], dtype=U64), np.zeros(1, dtype=U64))
     total = 0
     for level in range(fmt.levels - 1, -1, -1):
-        unique, which = np.unique(here.tables, return_inverse=True)
-        ptes, inside = _read_tables(space.memory, unique, fmt)
-        tables.append(unique[inside])
+        unique, which = _unique(here.tables)
+        room = np.empty((3, len(unique), fmt.entries), dtype=U64)
+        ptes, inside = _read_tables(space.memory, unique, fmt, room[0])
+        tables.append(np.sort(unique[inside]))
         levels.append(np.full(len(tables[-1]), level, dtype=np.uint8))
-        valid = ptes & V != 0
-        pointer = valid & (ptes & RWX == 0)
-        total += int(np.count_nonzero(valid & ~pointer, axis=1)[which].sum())
-        pointers = int(np.count_nonzero(pointer, axis=1)[which].sum())
+        flags = ptes.astype(np.uint8)
+        pointer = flags & KIND_MASK == POINTER
+        leaf = (flags & V).view(np.bool_) ^ pointer
+        total += _count(leaf, which)
+        pointers = _count(pointer, which)
         if max(total, pointers) > limit:
             raise TooManyMappings(
                 f"the table at {space.root:#x} lists more than {limit} mappings, through {len(unique)} table pages on "
-                f"level {level} that are used {len(which)} times; it is damaged, points at itself, "
+                f"level {level} that are used {len(here.tables)} times; it is damaged, points at itself, "
                 "or needs a higher limit",
                 pa=space.root, level=level,
             )  # fmt: skip
-        rows = _Rows(ptes, unique, which, here.vas, fmt, level)
-        found.append(rows.mappings(valid & ~pointer))
+        rows = _Uses(room, flags, unique, which, here.vas, fmt, level)
+        found.append(rows.mappings(leaf))
         problems += rows.problems(pointer, found[-1])
         if not level:
             break
@@ -106,14 +110,24 @@ def scan(space: AddressSpace, limit: int = DEFAULT_LIMIT) -> Scan:
             here = _Level(here.tables[~outside], here.vas[~outside])
         if not len(here.tables):
             break
-    return Scan(_by_va(found, MAPPING), np.concatenate(tables), np.concatenate(levels), _by_va(problems, PROBLEM))
+    mappings = Columns.stacked(MAPPING, found)
+    if sum(len(part) > 0 for part in found) > 1:
+        mappings = mappings[np.argsort(mappings["va"], kind="stable")]
+    wrong = np.concatenate([np.empty(0, PROBLEM), *problems])
+    return Scan(mappings, np.concatenate(tables), np.concatenate(levels), wrong[np.argsort(wrong["va"], kind="stable")])
 
 
-def _by_va(parts: list[Mappings], dtype: np.dtype[np.void]) -> Mappings:
-    rows = np.concatenate([np.empty(0, dtype), *parts])
-    if len(rows) and sum(len(part) > 0 for part in parts) > 1:
-        rows = rows[np.argsort(rows["va"], kind="stable")]
-    return rows
+def _unique(tables: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.intp] | None]:
+    """The different tables, and for each use which of them; None for that when each is used once, in this order."""
+    unique, which = np.unique(tables, return_inverse=True)
+    return (tables, None) if len(unique) == len(tables) else (unique, which)
+
+
+def _count(mask: npt.NDArray[np.bool_], which: npt.NDArray[np.intp] | None) -> int:
+    """How often a PTE in the mask is used."""
+    if which is None:
+        return int(np.count_nonzero(mask))
+    return int(np.count_nonzero(mask, axis=1)[which].sum())
 
 
 def _inside(memory: Memory, pas: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
@@ -124,33 +138,42 @@ def _inside(memory: Memory, pas: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_
 
 
 def _read_tables(
-    memory: Memory, tables: npt.NDArray[np.uint64], fmt: Format
+    memory: Memory, tables: npt.NDArray[np.uint64], fmt: Format, out: npt.NDArray[np.uint64]
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_]]:
     """The PTEs of many tables, of shape (tables, entries), as uint64 whatever the format."""
+    if fmt.pte_bytes == 8:
+        return memory.gather(tables, out)
     pages, inside = memory.gather(tables)
-    return (pages if fmt.pte_bytes == 8 else pages.view("<u4").astype(U64)), inside
+    out[:] = pages.view("<u4")
+    return out, inside
 
 
-class _Rows:
-    """One level's PTEs, and how its unique tables spread over the addresses that use them."""
+class _Uses:
+    """One level's PTEs, and how its tables spread over the addresses that use them.
+
+    ``room`` is of shape (3, tables, entries): the PTEs, and place for the columns va and pa of a level whose every PTE
+    is a leaf.  One block of memory is cheaper than three: from 4 MiB on the system gives it in huge pages.
+    """
 
     def __init__(
         self,
-        ptes: npt.NDArray[np.uint64],
-        unique: npt.NDArray[np.uint64],
-        which: npt.NDArray[np.intp],
+        room: npt.NDArray[np.uint64],
+        flags: npt.NDArray[np.uint8],
+        tables: npt.NDArray[np.uint64],
+        which: npt.NDArray[np.intp] | None,
         vas: npt.NDArray[np.uint64],
         fmt: Format,
         level: int,
     ) -> None:
-        shared = len(which) > len(unique)
-        self.ptes = ptes
-        self.tables = unique
-        self.which = which if shared or not _is_identity(which) else None
+        self.ptes, self.room = room[0], room[1:]
+        self.flags = flags
+        self.tables = tables
+        self.which = which
         self.vas = vas
         self.fmt = fmt
         self.level = level
-        self.shift = U64(PAGE_SHIFT + level * fmt.index_bits)
+        self.reach = np.arange(fmt.entries, dtype=U64) << U64(PAGE_SHIFT + level * fmt.index_bits)
+        self.offsets = np.arange(fmt.entries, dtype=U64) * U64(fmt.pte_bytes)
 
     def _where(
         self, mask: npt.NDArray[np.bool_]
@@ -171,45 +194,63 @@ class _Rows:
         at = np.arange(len(use)) + np.repeat(skipped, uses)
         return use, row[at], index[at]
 
-    def _va(self, use: npt.NDArray[np.intp], index: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
-        va = self.vas[use] | index.astype(U64) << self.shift
-        if self.fmt.va_bits < self.fmt.xlen:
-            top = U64((1 << self.fmt.xlen) - (1 << self.fmt.va_bits))
-            va = np.where(va >> U64(self.fmt.va_bits - 1), va | top, va)
+    def _canonical(self, va: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        """Addresses with the bits above the format's filled from its top bit, in place."""
+        fmt = self.fmt
+        if fmt.va_bits < fmt.xlen and len(va) and int(va.max()) >> fmt.va_bits - 1:
+            va[va >> U64(fmt.va_bits - 1) != 0] |= U64((1 << fmt.xlen) - (1 << fmt.va_bits))
         return va
 
-    def _pa(self, pte: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        return (pte >> U64(10) & U64(self.fmt.ppn_mask)) << U64(PAGE_SHIFT)
+    def _va(self, use: npt.NDArray[np.intp], index: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
+        return self._canonical(self.vas[use] | self.reach[index])
 
-    def _pte_pa(self, row: npt.NDArray[np.intp], index: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
-        return self.tables[row] + index.astype(U64) * U64(self.fmt.pte_bytes)
+    def _pa(self, pte: npt.NDArray[np.uint64], room: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[np.uint64]:
+        pa: npt.NDArray[np.uint64] = np.right_shift(pte, U64(10), out=room)
+        pa &= U64(self.fmt.ppn_mask)
+        pa <<= U64(PAGE_SHIFT)
+        return pa
 
-    def mappings(self, leaf: npt.NDArray[np.bool_]) -> Mappings:
+    def mappings(self, leaf: npt.NDArray[np.bool_]) -> Columns:
         """The leaves as rows of MAPPING, a row for each of the sixteen PTEs of a 64 KiB page."""
-        use, row, index = self._where(leaf)
-        pte = self.ptes[row, index]
-        out = np.empty(len(pte), MAPPING)
-        out["va"] = self._va(use, index)
-        out["pte"] = pte
-        out["pte_pa"] = self._pte_pa(row, index)
-        out["size"] = self.fmt.page_bytes(self.level)
-        out["level"] = self.level
-        out["flags"] = pte & U64(0xFF)
-        out["rsw"] = pte >> U64(8) & U64(3)
-        pa = self._pa(pte)
-        if self.fmt.pte_bytes == 8:
-            out["pbmt"] = pte >> U64(61) & U64(3)
-            napot = pte >> U64(63) != 0
-            out["napot"] = napot
-            if not self.level and napot.any():
-                pa = np.where(napot, pa & ~U64(0xFFFF) | index.astype(U64) << U64(PAGE_SHIFT) & U64(0xFFFF), pa)
-        else:
-            out["pbmt"] = 0
-            out["napot"] = False
-        out["pa"] = pa
-        return out
+        if self.which is not None:
+            use, row, index = self._where(leaf)
+            va, pte_pa = self.vas[use] | self.reach[index], lambda: self.tables[row] + self.offsets[index]
+            return self._columns(va, self.ptes[row, index], self.flags[row, index], pte_pa)
+        chosen = _chosen(leaf.reshape(-1))
+        va = np.bitwise_or(self.vas[:, None], self.reach, out=self.room[0]).reshape(-1)[chosen]
+        pte, flags = self.ptes.reshape(-1)[chosen], self.flags.reshape(-1)[chosen]
+        pte_pa = lambda: (self.tables[:, None] + self.offsets).reshape(-1)[chosen]  # noqa: E731
+        return self._columns(va, pte, flags, pte_pa, self.room[1].reshape(-1)[: len(pte)])
 
-    def problems(self, pointer: npt.NDArray[np.bool_], leaves: Mappings) -> list[Mappings]:
+    def _columns(
+        self,
+        va: npt.NDArray[np.uint64],
+        pte: npt.NDArray[np.uint64],
+        flags: npt.NDArray[np.uint8],
+        pte_pa: Callable[[], npt.NDArray[np.uint64]],
+        room: npt.NDArray[np.uint64] | None = None,
+    ) -> Columns:
+        size, level = self.fmt.page_bytes(self.level), self.level
+        va = self._canonical(va)
+        extended = self.fmt.pte_bytes == 8 and bool(len(pte)) and int(np.bitwise_or.reduce(pte)) >> 61 != 0
+
+        def high(bits: int, low: int, kind: type) -> npt.NDArray[Any]:
+            return (pte >> U64(low) & U64(bits)).astype(kind) if extended else np.zeros(len(pte), kind)
+
+        def pa() -> npt.NDArray[np.uint64]:
+            found = self._pa(pte, room)
+            napot = pte >> U64(63) != 0 if extended and not level else None
+            return found if napot is None else np.where(napot, found & ~U64(0xFFFF) | va & U64(0xF000), found)
+
+        rest: list[Callable[[], npt.NDArray[Any]]] = [
+            lambda: (pte >> U64(8) & U64(3)).astype(np.uint8),
+            lambda: high(3, 61, np.uint8),
+            lambda: high(1, 63, np.bool_),
+        ]
+        sizes, levels = lambda: np.full(len(pte), size, U64), lambda: np.full(len(pte), level, np.uint8)
+        return Columns(MAPPING, len(pte), [va, pa, sizes, pte, pte_pa, levels, flags, *rest])
+
+    def problems(self, pointer: npt.NDArray[np.bool_], leaves: Columns) -> list[Rows]:
         """Pointers on the last level, and superpages whose address their size does not divide."""
         if not self.level:
             return [self._problem(*self._where(pointer), kind=1)] if pointer.any() else []
@@ -224,11 +265,11 @@ class _Rows:
 
     def _problem(
         self, use: npt.NDArray[np.intp], row: npt.NDArray[np.intp], index: npt.NDArray[np.intp], kind: int
-    ) -> Mappings:
+    ) -> Rows:
         out = np.empty(len(use), PROBLEM)
         out["va"] = self._va(use, index)
         out["pte"] = self.ptes[row, index]
-        out["pte_pa"] = self._pte_pa(row, index)
+        out["pte_pa"] = self.tables[row] + self.offsets[index]
         out["level"] = self.level
         out["kind"] = kind
         return out
@@ -236,19 +277,23 @@ class _Rows:
     def children(self, pointer: npt.NDArray[np.bool_]) -> _Level:
         """The tables one level down, in the order of the addresses they translate."""
         use, row, index = self._where(pointer)
-        return _Level(self._pa(self.ptes[row, index]), self.vas[use] | index.astype(U64) << self.shift)
+        return _Level(self._pa(self.ptes[row, index]), self.vas[use] | self.reach[index])
 
-    def outside(self, pointer: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_]) -> Mappings:
+    def outside(self, pointer: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_]) -> Rows:
         """The pointers whose table no memory holds."""
         use, row, index = self._where(pointer)
         return self._problem(use[outside], row[outside], index[outside], kind=0)
 
 
-def _is_identity(which: npt.NDArray[np.intp]) -> bool:
-    return bool((which == np.arange(len(which))).all())
+def _chosen(mask: npt.NDArray[np.bool_]) -> slice | npt.NDArray[np.intp]:
+    """What is set in a mask: a slice when that is one run, which is then looked at in place; else indices."""
+    first, count = int(mask.argmax()), int(np.count_nonzero(mask))
+    if mask[first : first + count].all():
+        return slice(first, first + count)
+    return np.flatnonzero(mask)
 
 
-def merge(mappings: Mappings, ignore: int = A | D) -> Mappings:
+def merge(mappings: Columns | Rows, ignore: int = A | D) -> Rows:
     """Rows of MAPPING, by ascending va, merged into rows of RUN."""
     if not len(mappings):
         return np.empty(0, RUN)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from by_page import ByPage
-from twins import BASE, MAXVA, PAGE, TRAPFRAME, R, W, account, free_frames, leave, ram, tables_and_leaves
+from twins import BASE, MAXVA, PAGE, TRAPFRAME, R, W, account, free_frames, ram, tables_and_leaves
 
 from elves import build_elf
 from pagebook.errors import BadAddress, BadTarget, PagebookError, Panic
@@ -499,10 +499,3 @@ def test_the_story_counts_the_free_frames_after_each_step(rev):
     wanted = ["kinit", "kvmmake", "kvmmap", "proc_mapstacks", "kvminithart", "procinit", "virtio_disk_init", "userinit"]
     assert [told.index(name) for name in wanted] == sorted(told.index(name) for name in wanted)
     assert k.story[-1].free == k.kmem.count
-
-
-def test_a_kernel_reads_back_as_what_it_is(rev):
-    k = small_boot(rev)
-    assert repr(k.kmem).startswith("<FreeList 0x8002")
-    leave(k, 0)
-    assert k.kmem.count == 0

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pagebook.columns import Columns
 from pagebook.errors import OutsideMemory
 from pagebook.machine import Area, Space
 from pagebook.memory import U64, Memory
-from pagebook.scan import PROBLEM_KINDS, RUN, Mappings, merge, scan
+from pagebook.scan import PROBLEM_KINDS, RUN, Rows, merge, scan
 from pagebook.sv import RWX, Format, V
 from pagebook.table import Entry
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, size_text
@@ -67,8 +68,8 @@ class Listing:
 
     space: Space
     mappings: int
-    run_rows: Mappings
-    problem_rows: Mappings
+    run_rows: Rows
+    problem_rows: Rows
 
     def __bool__(self) -> bool:
         return len(self.run_rows) + len(self.problem_rows) > 0
@@ -85,7 +86,7 @@ class Listing:
             yield Problem(va, pte, pte_pa, level, PROBLEM_KINDS[kind])
 
 
-def _tuples(rows: Mappings, piece: int = 1 << 14) -> Iterator[Any]:
+def _tuples(rows: Rows, piece: int = 1 << 14) -> Iterator[Any]:
     for low in range(0, len(rows), piece):
         yield from rows[low : low + piece].tolist()
 
@@ -96,8 +97,8 @@ def listing(space: Space, chosen: Filter, single: bool = False) -> Listing:
     A run is shown whole when any of it is in the address ranges.  TooManyMappings when the tables are hostile.
     """
     found = scan(space.table)
-    rows = found.mappings[_by_flags(found.mappings["flags"], chosen)]
-    rows = _each(rows) if single else merge(rows)
+    mappings = found.mappings[_by_flags(found.mappings["flags"], chosen)]
+    rows = _each(mappings) if single else merge(mappings)
     rows = rows[_by_place(rows["va"], rows["pa"], rows["size"], chosen)]
     return Listing(space, len(found.mappings), rows, _problems(space.table.format, found.problems, chosen))
 
@@ -118,7 +119,7 @@ def _by_place(
     return kept
 
 
-def _each(mappings: Mappings) -> Mappings:
+def _each(mappings: Columns) -> Rows:
     """Every mapping as a run of its own."""
     rows = np.empty(len(mappings), RUN)
     for name in ("va", "pa", "size", "flags", "level"):
@@ -127,12 +128,12 @@ def _each(mappings: Mappings) -> Mappings:
     return rows
 
 
-def _problems(fmt: Format, rows: Mappings, chosen: Filter) -> Mappings:
+def _problems(fmt: Format, rows: Rows, chosen: Filter) -> Rows:
     """The problems whose PTE and addresses are as chosen."""
     pa = (rows["pte"] >> U64(10) & U64(fmt.ppn_mask)) << U64(PAGE_SHIFT)
     size = U64(PAGE_SIZE) << rows["level"].astype(U64) * U64(fmt.index_bits)
     kept = _by_flags((rows["pte"] & U64(0xFF)).astype(np.uint8), chosen) & _by_place(rows["va"], pa, size, chosen)
-    chosen_rows: Mappings = rows[kept]
+    chosen_rows: Rows = rows[kept]
     return chosen_rows
 
 

@@ -9,6 +9,8 @@ without it they look first, and then nothing has changed.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from enum import Enum
 from typing import NoReturn
 
 import numpy as np
@@ -26,13 +28,20 @@ from pagebook.errors import (
 )
 from pagebook.memory import U64
 from pagebook.sv import FLAGS, SV39, R, U, V, W, X, flags_text
-from pagebook.units import PAGE_SHIFT, size_text
+from pagebook.units import PAGE_MASK, PAGE_SHIFT, size_text
 from pagebook.xv6.kalloc import kalloc, kfree
 from pagebook.xv6.kernel import Kernel
 from pagebook.xv6.memlayout import KERNBASE, KSTACK, MAXVA, PGROUNDDOWN, PGROUNDUP, PGSIZE, TRAMPOLINE
 
 PageArray = npt.NDArray[np.uint64]
 _UINT64 = 1 << 64
+
+
+class Fill(Enum):
+    """What a new page holds before it is mapped."""
+
+    JUNK = "what kalloc left there"
+    ZEROS = "zeros"
 
 
 def panic(reason: str, error: PagebookError) -> NoReturn:
@@ -80,7 +89,9 @@ def _mapped(what: str, va: int, pa: int, size: int, perm: int) -> str:
 
 def proc_mapstacks(k: Kernel, kpgtbl: int) -> None:
     """A frame for each process's kernel stack, mapped high, an unmapped guard page under each (kernel/proc.c)."""
-    for p in k.proc:
+    vas = U64(KSTACK(0)) - np.arange(len(k.proc), dtype=U64) * U64(2 * PGSIZE)
+    done = _populate(k, kpgtbl, vas, np.full(len(vas), R | W, dtype=U64), Fill.JUNK)
+    for p in k.proc[done:]:  # the one that could not be mapped, once more, to panic as the C code does
         pa = kalloc(k)
         if pa == 0:
             raise Panic("kalloc", f"no frame is left for the kernel stack of process slot {p.index}")
@@ -135,11 +146,10 @@ def kvmmap(k: Kernel, kpgtbl: int, va: int, pa: int, sz: int, perm: int) -> None
 
 def mappages(k: Kernel, pagetable: int, va: int, size: int, pa: int, perm: int) -> int:
     """Map [va, va + size) to the physical memory from ``pa``; 0, or -1 when a table could not be allocated."""
-    if k.revision.mappages_aligned:
-        if va % PGSIZE:
+    if (va | size) & PAGE_MASK and k.revision.mappages_aligned:
+        if va & PAGE_MASK:
             raise Panic("mappages: va not aligned", f"va {va:#x}", va=va)
-        if size % PGSIZE:
-            raise Panic("mappages: size not aligned", f"size {size:#x} at va {va:#x}", va=va)
+        raise Panic("mappages: size not aligned", f"size {size:#x} at va {va:#x}", va=va)
     if size == 0:
         raise Panic("mappages: size", f"nothing to map at va {va:#x}", va=va)
     if size < 0 or not 0 <= pa < 1 << 56 or perm & ~FLAGS:
@@ -220,7 +230,7 @@ def uvmalloc(k: Kernel, pagetable: int, oldsz: int, newsz: int, xperm: int) -> i
             _panic_walk(max(start, MAXVA))
         if not _fits(k, pagetable, vas):
             return 0
-    done = _populate(k, pagetable, vas, np.full(reachable, R | U | xperm, dtype=U64), None)
+    done = _populate(k, pagetable, vas, np.full(reachable, R | U | xperm, dtype=U64), Fill.ZEROS)
     if done < count:
         uvmdealloc(k, pagetable, start + done * PGSIZE, start)
         return 0
@@ -244,28 +254,29 @@ def _fits(k: Kernel, pagetable: int, vas: PageArray) -> bool:
     return k.kmem.has(len(vas) + table.missing_tables(vas))
 
 
-def _populate(k: Kernel, pagetable: int, vas: PageArray, perms: PageArray, sources: PageArray | None) -> int:
-    """The loops of uvmalloc and uvmcopy: a frame for each page, filled and mapped, in the C code's order.
+def _populate(k: Kernel, pagetable: int, vas: PageArray, perms: PageArray, fill: Fill | PageArray) -> int:
+    """The loops of uvmalloc, uvmcopy and proc_mapstacks: a frame a page, filled and mapped, in the C code's order.
 
-    ``vas`` ascend; a frame is zeroed, or copied from the frame in ``sources``.  Returns how many pages were mapped
-    before frames ran out.  The first page of each last-level table goes through mappages, which makes the tables
-    after it took the page's frame; the others of that table follow as one slice.
+    A frame is zeroed, left as kalloc left it, or copied from its page in the array ``fill``.  Returns how many pages
+    were mapped before frames ran out.  The first of neighbouring pages of one last-level table goes through mappages,
+    which makes the tables after it took the page's frame; the others of that table follow as one slice.
     """
     table = k.table(pagetable)
-    reach = U64(SV39.page_bytes(1) - 1)
+    groups = vas >> U64(SV39.steps[-2][1])
+    stops = [*(np.flatnonzero(groups[1:] != groups[:-1]) + 1).tolist(), len(vas)]
     done = 0
     while done < len(vas):
         va = int(vas[done])
         mem = kalloc(k)
         if not mem:
             return done
-        source = bytes(PGSIZE) if sources is None else k.memory.read(int(sources[done]), PGSIZE)
-        k.memory.write(mem, source)
+        if fill is not Fill.JUNK:
+            k.memory.write(mem, bytes(PGSIZE) if fill is Fill.ZEROS else k.memory.read(int(fill[done]), PGSIZE))
         if mappages(k, pagetable, va, PGSIZE, mem, int(perms[done])) != 0:
             kfree(k, mem)
             return done
         done += 1
-        stop = int(np.searchsorted(vas, (U64(va) | reach) + U64(1)))
+        stop = stops[bisect_left(stops, done)]
         if stop == done:
             continue
         index = vas[done:stop] >> U64(PAGE_SHIFT) & U64(SV39.index_mask)
@@ -274,7 +285,8 @@ def _populate(k: Kernel, pagetable: int, vas: PageArray, perms: PageArray, sourc
         wanted = int(taken[0]) if len(taken) else stop - done
         frames = k.kmem.alloc_many(wanted)
         got = len(frames)
-        k.memory.scatter(frames, 0 if sources is None else k.memory.gather(sources[done : done + got])[0])
+        if fill is not Fill.JUNK:
+            k.memory.scatter(frames, 0 if fill is Fill.ZEROS else k.memory.gather(fill[done : done + got])[0])
         ptes[index[:got]] = frames >> U64(PAGE_SHIFT) << U64(10) | perms[done : done + got] | U64(V)
         done += got
         if got < wanted:
