@@ -105,6 +105,8 @@ class FreeList:
     def alloc_many(self, count: int) -> FrameArray:
         """The frames of up to ``count`` calls of `alloc`, as an array in the order they come."""
         taken, left = self._first(count)
+        if len(set(taken)) < len(taken):  # the list loops; alloc would fill a frame, and then read its link
+            return np.array([self.alloc() for _ in taken], dtype=U64)
         if taken and self._read_only:
             self.memory.ours(taken[0], PAGE_SIZE)
         data, base, junk = self._data, self._base, self._ALLOC_PAGE
