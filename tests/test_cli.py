@@ -561,7 +561,7 @@ def test_a_saved_machine_without_spaces_is_refused() -> None:
 def test_a_machine_is_saved_and_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "m.core"
     answer = call(f"boot --quiet {SMALL} --save {path}").must(0)
-    assert answer.out.splitlines()[-1] == f"saved: {path}, 2056K; open it with: pagebook maps {path}"
+    assert answer.out.splitlines()[-1] == f"saved: {path}, 2052K; open it with: pagebook maps {path}"
     for verb in ("maps", "tree --space sh", "walk 0x1000 --space sh"):
         words = verb.split()
         given = words[:2] if words[0] == "walk" else words[:1]

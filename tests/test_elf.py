@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -287,6 +289,15 @@ def test_read_bytes_gives_the_file_or_the_systems_reason(tmp_path):
         with pytest.raises(BadFile) as caught:
             read_bytes(bad, "the program")
         assert str(caught.value) == f"cannot read the program {str(bad)!r}: {reason}"
+
+
+def test_read_bytes_does_not_wait_for_a_pipe_or_a_device(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for bad in (pipe, Path("/dev/zero")):
+        with pytest.raises(BadFile) as caught:
+            read_bytes(bad, "the program")
+        assert str(caught.value) == f"cannot read the program {str(bad)!r}: it is a device or a pipe, not a file"
 
 
 def test_the_constants_of_the_writer_are_those_of_the_reader():

@@ -270,6 +270,15 @@ def test_anonymous_ram_is_whole_pages(size: int):
     assert str(caught.value) == f"RAM of {size} bytes is not a whole number of 4096-byte pages"
 
 
+@pytest.mark.parametrize("name", ["MAP_PRIVATE", "MADV_HUGEPAGE"])
+def test_anonymous_ram_is_the_same_on_a_system_that_has_no_huge_pages(monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.delattr(mmap, name, raising=False)
+    memory = Memory.anonymous(2 * PAGE)
+    assert memory.read(0x80000000, 2 * PAGE) == bytes(2 * PAGE)
+    memory.write64(0x80001000, 5)
+    assert memory.read64(0x80001000) == 5
+
+
 def test_anonymous_ram_is_zero_and_ours_at_the_address_asked_for():
     memory = Memory.anonymous(PAGE, base=0x4000, name="sram")
     assert repr(memory) == "Memory([<Region sram 0x4000-0x5000 4K rw>])"

@@ -224,6 +224,23 @@ def test_a_damaged_free_list_stops_a_map_before_it_writes():
         assert (world.ram, world.frames.head) == before
 
 
+def test_a_free_list_that_loops_has_no_more_frames_than_it_has():
+    for size in (PAGE, 2 * MiB, 4 * MiB, 32 * MiB):
+        world = World(pages=8)
+        first, second = world.frame(), world.frame()
+        world.frames.head = 0
+        for pa in (first, second, first):
+            world.frames.free(pa)
+        before = world.ram, world.frames.head, world.frames.count
+        if size > 2 * MiB:
+            with pytest.raises(OutOfFrames):
+                world.table.map(0, size, 0, R)
+            assert (world.ram, world.frames.head, world.frames.count) == before
+        else:
+            world.table.map(0, size, 0, R)
+            assert world.table.translate(size - 1) == size - 1
+
+
 def test_an_allocator_that_lies_about_what_it_has_is_found_out():
     world = World(pages=8)
     world.frames.has = lambda count: True  # type: ignore[method-assign]

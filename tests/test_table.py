@@ -119,10 +119,15 @@ def test_a_table_just_outside_ram_is_outside_memory_at_its_first_and_its_last_en
             assert (caught.value.va, caught.value.level, caught.value.pte_pa) == (va, fmt.levels - 2, at)
 
 
-def test_a_misaligned_superpage_translates_with_the_low_bits_of_the_address():
-    world = World(pages=4)
-    world.put(world.table.root, 0, (BASE + PAGE) >> 2 | V | R)
-    assert world.table.translate(0x1234) == 0x80001234
+def test_a_superpage_whose_address_its_size_does_not_divide_translates_nothing(fmt: Format):
+    for level in range(1, fmt.levels):
+        world = World(fmt, pages=8)
+        va = fmt.page_bytes(level)
+        world.table.map(va, va, 0, R, level=level)
+        pte_pa, pte, _ = world.table.find(va)
+        world.put(pte_pa, 0, pte | 1 << 10)
+        assert [world.table.translate(at) for at in (va, va + PAGE, 2 * va - 1)] == [None] * 3
+        assert world.table.entry(va) == Entry(level, pte_pa, pte | 1 << 10)
 
 
 def test_the_sixteen_ptes_of_a_64_kib_page_translate_to_their_own_pages(fmt: Format):

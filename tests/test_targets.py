@@ -78,7 +78,7 @@ def test_programs_are_read_from_their_files(tmp_path: Path) -> None:
     [
         (ModelOptions(rev="1999"), BadTarget, "there is no revision '1999'; known are 2022, 2024, 2025"),
         (ModelOptions(ram=1 << 60), BadTarget, "ask for less"),
-        (ModelOptions(ram=5000), BadAddress, "PHYSTOP page-aligned"),
+        (ModelOptions(ram=5000), BadTarget, "RAM of 5000 bytes is not a whole number"),
         (ModelOptions(nproc=-1), BadAddress, "NPROC is -1"),
         (ModelOptions(ram=256 << 10), Panic, "out of frames"),
         (ModelOptions(kernel="none"), BadFile, "cannot read kernel 'none'"),

@@ -7,6 +7,7 @@ Whatever is wrong with a file - cut short, of another machine, with impossible h
 from __future__ import annotations
 
 import mmap
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -58,6 +59,9 @@ class Elf:
 def read_bytes(path: str | Path, what: str) -> bytes:
     """The whole file; BadFile with the system's reason when it cannot be read."""
     try:
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # a device never ends, and a pipe waits
+            raise BadFile(f"cannot read {what} {str(path)!r}: it is a device or a pipe, not a file")
         return Path(path).read_bytes()
     except OSError as error:
         raise BadFile(f"cannot read {what} {str(path)!r}: {error.strerror}") from error

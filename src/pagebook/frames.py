@@ -185,8 +185,8 @@ class FreeList:
         self.count += count
 
     def has(self, count: int) -> bool:
-        """Whether the list is at least ``count`` frames long; walks that many links."""
-        return len(self._first(count)[0]) >= count
+        """Whether the list has ``count`` different frames, for one that loops has no more; walks that many links."""
+        return len(set(self._first(count)[0])) >= count
 
     def frames(self) -> FrameArray:
         """Every free frame in the order it would be handed out; BadFrame when the list is damaged or loops."""

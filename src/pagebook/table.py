@@ -140,17 +140,23 @@ class AddressSpace:
         return found
 
     def translate(self, va: int) -> int | None:
-        """The physical address that ``va`` reaches, None where no leaf maps it; BadAddress when not canonical."""
+        """The physical address that ``va`` reaches; BadAddress when it is not canonical.
+
+        None where no leaf maps it, or only a superpage whose address its size does not divide.
+        """
         if not 0 <= va < self._low_half:
             self.format.check_canonical(va)
         _, pte, level = self.find(va)
         if not pte & V or not pte & RWX:
             return None
+        pa: int = (pte >> 10 & self._ppn_mask) << 12
         if level or pte >> 63:
             # Svnapot: N marks one of sixteen PTEs of a 64 KiB page, and the low four bits of its PPN only say so.
-            offset = self.format.page_bytes(level) - 1 if level else 0xFFFF
-            return (pte >> 10 & self._ppn_mask) << 12 & ~offset | va & offset
-        return (pte >> 10 & self._ppn_mask) << 12 | va & 0xFFF
+            low = self.format.page_bytes(level) - 1 if level else 0xFFFF
+            if level and pa & low:
+                return None
+            return pa & ~low | va & low
+        return pa | va & 0xFFF
 
     def check_range(self, va: int, size: int, page_bytes: int = PAGE_SIZE) -> None:
         """BadAddress unless [va, va + size) is whole pages, not empty, and one run of canonical addresses."""

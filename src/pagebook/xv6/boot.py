@@ -51,8 +51,8 @@ def power_on(
     files, those of the package when None.  BadTarget for an unknown revision, BadAddress for sizes that cannot be.
     """
     revision = _revision(rev)
-    layout = Layout.of(revision, ram, kernel.symbols if kernel else None, nproc, userstack, devices)
     _check_ram(ram)
+    layout = Layout.of(revision, ram, kernel.symbols if kernel else None, nproc, userstack, devices)
     memory = Memory.anonymous(ram, KERNBASE)
     k = Kernel(memory, revision, layout, strict, progress=progress)
     if kernel:
@@ -67,14 +67,16 @@ def power_on(
 
 
 def _check_ram(ram: int) -> None:
-    """BadTarget when kinit, which writes every byte, would need more memory than this computer has free."""
+    """BadTarget when kinit, which writes every byte, would need more memory than this computer has."""
+    if ram <= 0 or ram % PAGE_SIZE:
+        raise BadTarget(f"RAM of {ram} bytes is not a whole number of {PAGE_SIZE}-byte pages; the usual size is 128M")
     try:
-        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        installed = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except ValueError:  # a system that does not say
         return
-    if ram > available:
+    if ram > installed:
         raise BadTarget(
-            f"the model would fill {size_text(ram)} of RAM, and this computer has {available >> 20}M free; ask for less"
+            f"the model would fill {size_text(ram)} of RAM, and this computer has {installed >> 20}M; ask for less"
         )
 
 
@@ -170,7 +172,7 @@ def _kernel_areas(k: Kernel) -> list[Area]:
         Area(layout.etext, layout.physstop - layout.etext, "kernel data and RAM"),
         Area(TRAMPOLINE, PAGE_SIZE, "trampoline"),
     ]
-    return areas + [Area(KSTACK(p.index), PAGE_SIZE, f"stack of process slot {p.index}") for p in k.proc]
+    return areas + [Area(KSTACK(p.index), PAGE_SIZE, f"stack of process {p.index}") for p in k.proc]
 
 
 def _user_areas(p: Proc) -> list[Area]:
