@@ -339,6 +339,13 @@ class ByPage:
 
     # proc.c
 
+    def proc_mapstacks(self, root: int) -> None:
+        for p in self.proc:
+            stack = self.kalloc()
+            if stack == 0:
+                raise Died("kalloc")
+            self.kvmmap(root, kernel_stack(p.slot), stack, PAGE, R | W)
+
     def running(self) -> Process:
         assert self.current is not None
         return self.current
@@ -567,11 +574,7 @@ class ByPage:
         self.kvmmap(root, self.base, self.base, self.etext - self.base, R | X)
         self.kvmmap(root, self.etext, self.etext, self.stop - self.etext, R | W)
         self.kvmmap(root, TRAMPOLINE, self.trampoline, PAGE, R | X)
-        for p in self.proc:
-            stack = self.kalloc()
-            if stack == 0:
-                raise Died("kalloc")
-            self.kvmmap(root, kernel_stack(p.slot), stack, PAGE, R | W)
+        self.proc_mapstacks(root)
         self.disk = tuple(self.kalloc() for _ in range(3))
         if 0 in self.disk:
             raise Died("virtio disk kalloc")

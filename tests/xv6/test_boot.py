@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from by_page import ByPage
-from twins import BASE, MAXVA, PAGE, TRAPFRAME, R, W, account, free_frames, ram, tables_and_leaves
+from by_page import ByPage, Died
+from twins import BASE, MAXVA, PAGE, TRAPFRAME, R, W, account, free_frames, ram, tables_and_leaves, twin_of
 
 from elves import build_elf
 from pagebook.errors import BadAddress, BadTarget, PagebookError, Panic
@@ -384,6 +384,28 @@ def test_a_boot_in_any_size_of_ram_succeeds_or_says_what_it_lacked(rev, strict):
     tables = 9 if rev == "2022" else 39
     most = tables + 2 + 3 + 10 + 10 + 1 + 10  # stacks, disk, init, its copy, the argument, sh before the copy goes
     assert k.kmem.stop - BASE == (MEASURED[rev].end - BASE) // PAGE * PAGE + (1 + most) * PAGE
+
+
+def test_a_kernel_that_panics_while_it_starts_leaves_the_page_by_page_kernels_bytes(rev):
+    first = (MEASURED[rev].end - BASE) // PAGE + 2
+    reasons = set()
+    for pages in range(first, first + 80):
+        k = power_on(rev, ram=pages * PAGE, nproc=4, strict=True)
+        other = twin_of(k)
+        try:
+            main(k)
+        except Panic as panic:
+            if panic.reason in ("kvmmake", "userinit", "uvmfirst"):
+                continue  # the kernel would follow a null pointer
+            reasons.add(panic.reason)
+            with pytest.raises(Died, match=f"^{panic.reason}$"):
+                other.main(INITCODE)
+        else:
+            other.main(INITCODE)
+            reasons.add("")
+        assert ram(k) == other.ram
+        assert k.kmem.head == other.head
+    assert reasons == {"kvmmap", "kalloc", "virtio disk kalloc", ""}
 
 
 def test_a_kernel_whose_only_free_page_is_none_panics_in_kvmmake(rev):

@@ -213,6 +213,9 @@ RANGES = {
     "uvmcopy over missing tables": Scenario(
         "uvmcopy", lambda k: (root_with(k, 0, MEGA, 4 * MEGA), root_with(k), 4 * MEGA + PAGE), ("2025",)
     ),
+    "uvmcopy of a parent without its first table": Scenario(
+        "uvmcopy", lambda k: (root_with(k, MEGA), root_with(k), 2 * PAGE)
+    ),
     "uvmcopy of an empty parent": Scenario("uvmcopy", lambda k: (root_with(k), root_with(k), 2 * PAGE)),
     "uvmcopy onto a page of the child": Scenario(
         "uvmcopy", lambda k: (root_with(k, *first_pages(4)), root_with(k, 2 * PAGE), 4 * PAGE)
@@ -244,6 +247,8 @@ OTHERS = {
     "uvmfree": Scenario("uvmfree", lambda k: (root_with(k, *first_pages(4)), 3 * PAGE + 1)),
     "uvmfree of less than there is": Scenario("uvmfree", lambda k: (root_with(k, *first_pages(4)), PAGE)),
     "walk that makes two tables": Scenario("walk", lambda k: (root_with(k), GIGA, 1)),
+    "proc_mapstacks": Scenario("proc_mapstacks", lambda k: (root_with(k, MAXVA - PAGE),)),
+    "proc_mapstacks onto a page": Scenario("proc_mapstacks", lambda k: (root_with(k, MAXVA - 11 * PAGE),)),
     "allocproc": Scenario("allocproc", lambda k: ()),
     "fork": Scenario("fork", running(4)),
     "growproc": Scenario("growproc", running(2, 3 * PAGE)),
@@ -352,6 +357,15 @@ def test_what_is_made_of_range_operations_fails_and_succeeds_alike_in_both_modes
         assert processes(k) == processes(other), f"{frames} frames"
         if not failed(scenario.call, arguments, mine):
             assert snapshot(k)[:2] == (bytes(other.ram), other.head), f"{frames} frames"
+
+
+@pytest.mark.parametrize("frames", [0, 1, 2, 3, 9, 256, 257, 258, 259, 260, 261])
+def test_stacks_over_the_end_of_a_table_are_mapped_as_if_one_by_one(rev, frames):
+    k = small(rev, frames=300, strict=True, nproc=258)
+    root = root_with(k)
+    leave(k, frames)
+    short = "panic: kvmmap" if frames in (1, 2, 258) else "panic: kalloc"
+    assert Twins(k).call("proc_mapstacks", root) == (None if frames == 261 else short)
 
 
 NEEDED = {

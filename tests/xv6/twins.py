@@ -226,7 +226,7 @@ MODEL |= {
     name: getattr(vm, name)
     for name in (
         "walk", "walkaddr", "kvmmap", "mappages", "uvmunmap", "uvmcreate", "uvmfirst", "uvmalloc", "uvmdealloc",
-        "freewalk", "uvmfree", "uvmcopy", "uvmclear", "copyout", "ismapped",
+        "freewalk", "uvmfree", "uvmcopy", "uvmclear", "copyout", "ismapped", "proc_mapstacks",
     )
 }  # fmt: skip
 
