@@ -119,14 +119,26 @@ class FreeList:
     def _first(self, count: int) -> tuple[list[int], int]:
         """The first ``count`` frames of the list, fewer when it ends, and the head that would be left."""
         words, base, start, stop = self._words, self._base, self.start, self.stop
-        listed: list[int] = []
-        pa = self.head
-        for _ in range(count):
+        listed = self._descent(count) if count > 256 else []  # numpy pays for long ones
+        pa = self._next(listed[-1]) if listed else self.head
+        for _ in range(count - len(listed)):
             if not pa:
                 break
             listed.append(pa)
             pa = words[pa - base >> 3] if start <= pa < stop and not pa & PAGE_MASK else self._next(pa)
         return listed, pa
+
+    def _descent(self, count: int) -> list[int]:
+        """As many of the first ``count`` frames as each lead to the page just below: the whole list, after kinit."""
+        if not self.start <= self.head < self.stop or self.head & PAGE_MASK:
+            return []
+        last = self.head - self._base >> PAGE_SHIFT
+        count = min(count, (self.head - self.start >> PAGE_SHIFT) + 1)
+        links = self._region.pages[last - count + 1 : last + 1, 0][::-1]
+        frames = np.arange(self.head, self.head - count * PAGE_SIZE, -PAGE_SIZE, dtype=np.int64).astype(U64)
+        elsewhere = links[:-1] != frames[1:]
+        chain: list[int] = frames[: int(elsewhere.argmax()) + 1 if elsewhere.any() else count].tolist()
+        return chain
 
     def free(self, pa: int) -> None:
         """Fill the frame with 0x01 and put it at the head of the list (kernel/kalloc.c: kfree)."""

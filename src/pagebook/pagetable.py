@@ -28,6 +28,7 @@ class PageTable(AddressSpace):
         super().__init__(memory, root, format)
         memory.ours(root, PAGE_SIZE)
         self.frames = frames
+        self._reach_shift = PAGE_SHIFT + format.index_bits
 
     @classmethod
     def create(cls, memory: Memory, frames: Frames, format: Format = SV39) -> PageTable:
@@ -92,8 +93,9 @@ class PageTable(AddressSpace):
 
     def map_pages(self, va: int, size: int, pa: int, flags: int, *, level: int = 0, strict: bool = False) -> None:
         """`map` for a range that is known to be good and flags that are taken as they come (the loop of mappages)."""
-        if size == PAGE_SIZE and not level:
-            self._map_page(va, pa, flags, strict)
+        last = va + size - PAGE_SIZE
+        if not level and (va == last or (not strict and va >> self._reach_shift == last >> self._reach_shift)):
+            self._map_in_table(va, size >> PAGE_SHIFT, pa, flags, strict)
         elif strict:
             self._map_strictly(va, size, pa, flags, level)
         else:
@@ -104,7 +106,8 @@ class PageTable(AddressSpace):
                 tables = self._tables_of_span(start, stop, parent, level)
                 self._fill(start, stop, tables, pa + start - va, flags | V, level)
 
-    def _map_page(self, va: int, pa: int, flags: int, strict: bool) -> None:
+    def _map_in_table(self, va: int, count: int, pa: int, flags: int, strict: bool) -> None:
+        """Map ``count`` pages that have their PTEs in one last-level table."""
         pte_pa, pte, level = self.find(va)
         if pte & V:
             raise self.already_mapped(va, pte_pa, pte, level)
@@ -115,7 +118,12 @@ class PageTable(AddressSpace):
             if at is None:
                 raise self._out_of_frames(va, level)
             pte_pa = at
-        self._write_pte(pte_pa, pa >> PAGE_SHIFT << 10 | flags | V)
+        if count == 1:
+            self._write_pte(pte_pa, pa >> PAGE_SHIFT << 10 | flags | V)
+        else:
+            ptes = self.ptes(pte_pa, count)
+            self._check_free(ptes, va, pte_pa, 0)
+            ptes[:] = self._leaves(pa, count, flags | V, 0)
 
     def already_mapped(self, va: int, pte_pa: int, pte: int, level: int) -> AlreadyMapped:
         """The error for ``va``, naming the mapping that stands there."""
@@ -241,6 +249,7 @@ class PageTable(AddressSpace):
         pte_pa, _, reached = self._reach(start, parent)
         while reached > parent:
             table = int(self._new_tables(1)[0])
+            self.memory.write(table, bytes(PAGE_SIZE))
             self._write_pte(pte_pa, table >> PAGE_SHIFT << 10 | V)
             reached -= 1
             pte_pa = table + (self.format.index(start, reached) << self._pte_shift)
@@ -250,13 +259,19 @@ class PageTable(AddressSpace):
         ptes = self.ptes(pte_pa, children)
         absent = np.flatnonzero(ptes & V == 0)
         if len(absent):
-            ptes[absent] = self._new_tables(len(absent)) >> U64(PAGE_SHIFT) << U64(10) | U64(V)
+            new = self._new_tables(len(absent))
+            reach = self.format.page_bytes(level) * self.format.entries - 1
+            # Only the first and the last one may not have every entry written.
+            if start & reach or stop - start <= reach:
+                self.memory.write(int(new[0]), bytes(PAGE_SIZE))
+            if stop & reach:
+                self.memory.write(int(new[-1]), bytes(PAGE_SIZE))
+            ptes[absent] = new >> U64(PAGE_SHIFT) << U64(10) | U64(V)
         return (ptes.astype(U64) >> U64(10) & U64(self._ppn_mask)) << U64(PAGE_SHIFT)
 
     def _new_tables(self, count: int) -> npt.NDArray[np.uint64]:
         tables = self.frames.alloc_many(count)
         assert len(tables) == count, "the survey asked for these frames"
-        self.memory.scatter(tables, 0)
         return tables
 
     def _fill(self, start: int, stop: int, tables: npt.NDArray[np.uint64], pa: int, flags: int, level: int) -> None:

@@ -9,6 +9,7 @@ Sv32, Sv39, Sv48, Sv57, Svnapot and Svpbmt.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from pagebook.errors import BadAddress
@@ -185,6 +186,7 @@ def decode_satp(value: int, xlen: int = 64) -> Satp:
     return Satp(formats[mode], asid, ppn << PAGE_SHIFT)
 
 
+@lru_cache(maxsize=1024)
 def flags_text(flags: int, letters: str = FLAG_LETTERS) -> str:
     """The chosen flag bits as text, a dash for each that is clear: ``"-rw-u---"``."""
     return "".join(letter if flags >> FLAG_LETTERS.index(letter) & 1 else "-" for letter in letters)
