@@ -342,7 +342,7 @@ def test_bad_words_are_refused_before_anything_is_booted(
         (
             "walk 0x4000000000",
             "0x4000000000 is not canonical in Sv39: bits 63 to 39 must all equal bit 38; "
-            "the nearest canonical address is 0xffffffc000000000",
+            "sign-extended from there it is 0xffffffc000000000",
         ),
         ("walk 0 --space nobody", "xv6 (2024) has no address space 'nobody'; it has kernel, init, sh"),
         ("tree --space ''", "xv6 (2024) has no address space ''; it has kernel, init, sh"),
@@ -561,7 +561,7 @@ def test_a_saved_machine_without_spaces_is_refused() -> None:
 def test_a_machine_is_saved_and_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "m.core"
     answer = call(f"boot --quiet {SMALL} --save {path}").must(0)
-    assert answer.out.splitlines()[-1] == f"saved: {path}, 2052K; open it with: pagebook maps {path}"
+    assert answer.out.splitlines()[-1] == f"saved: {path}, 2056K; open it with: pagebook maps {path}"
     for verb in ("maps", "tree --space sh", "walk 0x1000 --space sh"):
         words = verb.split()
         given = words[:2] if words[0] == "walk" else words[:1]

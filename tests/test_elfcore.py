@@ -159,7 +159,7 @@ def test_readelf_has_nothing_to_complain_about() -> None:
         assert "Error" not in done.stdout
         assert "CORE (Core file)" in done.stdout
         assert "RISC-V" in done.stdout
-        assert "LOAD           0x001000 0x0000000080000000 0x0000000080000000 0x200000 0x200000 RWE" in done.stdout
+        assert "LOAD           0x002000 0x0000000080000000 0x0000000080000000 0x200000 0x200000 RWE" in done.stdout
         assert "PAGEBOOK" in done.stdout
     with saved().open("rb") as file:
         elf = ELFFile(file)

@@ -23,7 +23,7 @@ RANGES: dict[str, tuple[Format, int, int, str]] = {
     "too wide": (SV39, 1 << 64, 4096, "0x10000000000000000 does not fit in 64 bits"),
     "not canonical": (
         SV39, 1 << 38, 4096,
-        "0x4000000000 is not canonical in Sv39: bits 63 to 39 must all equal bit 38; the nearest canonical address is "
+        "0x4000000000 is not canonical in Sv39: bits 63 to 39 must all equal bit 38; sign-extended from there it is "
         "0xffffffc000000000",
     ),
     "past the low half": (

@@ -117,14 +117,14 @@ def test_the_edges_of_the_two_halves_are_canonical_and_what_lies_between_is_not(
         (
             SV39,
             0x4000000000,
-            "0x4000000000 is not canonical in Sv39: bits 63 to 39 must all equal bit 38; the nearest canonical address "
+            "0x4000000000 is not canonical in Sv39: bits 63 to 39 must all equal bit 38; sign-extended from there it "
             "is 0xffffffc000000000",
         ),
         (
             SV48,
             0x1_0000_0000_1000,
-            "0x1000000001000 is not canonical in Sv48: bits 63 to 48 must all equal bit 47; the nearest canonical "
-            "address is 0x1000",
+            "0x1000000001000 is not canonical in Sv48: bits 63 to 48 must all equal bit 47; sign-extended from there "
+            "it is 0x1000",
         ),
         (SV39, -4096, "-0x1000 is negative; an address is an unsigned 64-bit number"),
         (SV57, 1 << 64, "0x10000000000000000 does not fit in 64 bits"),

@@ -82,7 +82,6 @@ def test_a_size_is_shown_in_the_largest_unit_that_divides_it(size: int, text: st
         (" 0X1000 ", 0x1000),
         ("beef", 0xBEEF),
         ("BEEF_0000", 0xBEEF0000),
-        ("80000000", 80000000),
         ("1_000", 1000),
         ("1e3", 0x1E3),
     ],
@@ -112,3 +111,8 @@ def test_any_text_is_a_number_or_a_value_error(text: str):
             assert isinstance(parse(text), int)
         except ValueError as error:
             assert str(error).startswith(repr(text))
+
+
+def test_many_digits_that_may_be_hexadecimal_are_not_guessed():
+    with pytest.raises(ValueError, match=r"^is 80006000 hexadecimal\? Write 0x80006000, or 0x4c4cb70 if it is not$"):
+        parse_address("80006000")

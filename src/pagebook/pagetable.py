@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from pagebook.errors import AlreadyMapped, BadAddress, BadFrame, NotATable, NotMapped, OutOfFrames, PagebookError
+from pagebook.errors import BadAddress, BadFrame, NotATable, OutOfFrames, PagebookError
 from pagebook.frames import Frames
 from pagebook.memory import U64, Memory
 from pagebook.sv import FLAGS, KIND_MASK, POINTER, RWX, SV39, Format, R, V, W
@@ -124,13 +124,6 @@ class PageTable(AddressSpace):
             ptes = self.ptes(pte_pa, count)
             self._check_free(ptes, va, pte_pa, 0)
             ptes[:] = self._leaves(pa, count, flags | V, 0)
-
-    def already_mapped(self, va: int, pte_pa: int, pte: int, level: int) -> AlreadyMapped:
-        """The error for ``va``, naming the mapping that stands there."""
-        return AlreadyMapped(
-            f"{va:#x} is already mapped: PTE {pte:#x} at {pte_pa:#x} {self.describe_pte(pte)}",
-            va=va, level=level, pte=pte, pte_pa=pte_pa,
-        )  # fmt: skip
 
     def _out_of_frames(self, va: int, needed: int) -> OutOfFrames:
         return OutOfFrames(f"mapping {va:#x} needs {needed} frames for tables, and the allocator has fewer", va=va)
@@ -400,13 +393,6 @@ class PageTable(AddressSpace):
             f"{va:#x} maps {frame:#x}, which is no frame of the allocator's (PTE {pte:#x} at {pte_pa:#x})",
             pa=frame, **where,
         )  # fmt: skip
-
-    def _not_mapped(self, va: int, pte_pa: int, pte: int, level: int) -> NotMapped:
-        if level:
-            message = f"{va:#x} is not mapped: there is no level-{level - 1} table for it (PTE {pte:#x} at {pte_pa:#x})"
-        else:
-            message = f"{va:#x} is not mapped: PTE {pte:#x} at {pte_pa:#x} has V = 0"
-        return NotMapped(message, va=va, level=level, pte=pte, pte_pa=pte_pa)
 
     def free_tree(self, *, strict: bool = False) -> None:
         """Free every table, children before parents and the root last (xv6: freewalk).

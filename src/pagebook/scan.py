@@ -94,8 +94,7 @@ def scan(space: AddressSpace, limit: int = DEFAULT_LIMIT) -> Scan:
         if max(total, pointers) > limit:
             raise TooManyMappings(
                 f"the table at {space.root:#x} lists more than {limit} mappings, through {len(unique)} table pages on "
-                f"level {level} that are used {len(here.tables)} times; it is damaged, points at itself, "
-                "or needs a higher limit",
+                f"level {level} that are used {len(here.tables)} times; it is damaged or points at itself",
                 pa=space.root, level=level,
             )  # fmt: skip
         rows = _Uses(room, flags, unique, which, here.vas, fmt, level)

@@ -117,7 +117,7 @@ class Format:
             raise BadAddress(f"{va:#x} does not fit in {self.xlen} bits", va=va)
         raise BadAddress(
             f"{va:#x} is not canonical in {self.name}: bits {self.xlen - 1} to {self.va_bits} must all equal "
-            f"bit {self.va_bits - 1}; the nearest canonical address is {self.canonical(va):#x}",
+            f"bit {self.va_bits - 1}; sign-extended from there it is {self.canonical(va):#x}",
             va=va,
         )
 

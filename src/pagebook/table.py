@@ -13,11 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pagebook.errors import (
-    BadAddress,
-    NotATable,
-    PagebookError,
-)
+from pagebook.errors import AlreadyMapped, BadAddress, NotATable, NotMapped, PagebookError
 from pagebook.memory import U64, Memory
 from pagebook.sv import RWX, SV39, Format, V, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
@@ -223,6 +219,20 @@ class AddressSpace:
             f"a superpage maps {va:#x}: PTE {pte:#x} at {pte_pa:#x} {self.describe_pte(pte)} on level {level}",
             va=va, level=level, pte=pte, pte_pa=pte_pa,
         )  # fmt: skip
+
+    def already_mapped(self, va: int, pte_pa: int, pte: int, level: int) -> AlreadyMapped:
+        """The error for ``va``, naming the mapping that stands there."""
+        return AlreadyMapped(
+            f"{va:#x} is already mapped: PTE {pte:#x} at {pte_pa:#x} {self.describe_pte(pte)}",
+            va=va, level=level, pte=pte, pte_pa=pte_pa,
+        )  # fmt: skip
+
+    def _not_mapped(self, va: int, pte_pa: int, pte: int, level: int) -> NotMapped:
+        if level:
+            message = f"{va:#x} is not mapped: there is no level-{level - 1} table for it (PTE {pte:#x} at {pte_pa:#x})"
+        else:
+            message = f"{va:#x} is not mapped: PTE {pte:#x} at {pte_pa:#x} has V = 0"
+        return NotMapped(message, va=va, level=level, pte=pte, pte_pa=pte_pa)
 
     def missing_tables(self, vas: npt.NDArray[np.uint64]) -> int:
         """How many tables must be made before every page of ``vas`` has a last-level PTE."""

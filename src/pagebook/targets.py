@@ -38,9 +38,9 @@ def boot_model(options: ModelOptions, progress: Callable[[int], None] | None = N
         options.rev,
         ram=options.ram,
         nproc=options.nproc,
-        kernel=read_kernel(options.kernel) if options.kernel else None,
-        init=read_program(options.init) if options.init else None,
-        sh=read_program(options.sh) if options.sh else None,
+        kernel=read_kernel(options.kernel) if options.kernel is not None else None,
+        init=read_program(options.init) if options.init is not None else None,
+        sh=read_program(options.sh) if options.sh is not None else None,
         progress=progress,
     )
 

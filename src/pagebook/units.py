@@ -14,6 +14,7 @@ PAGE_MASK = PAGE_SIZE - 1
 
 _SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(0[xX](?:_?[0-9a-fA-F])+|0|[1-9](?:_?[0-9])*)\s*([kKmMgGtT]?)(?:i?[bB])?")
+MOST_DECIMALS = 7  # an address of more digits without 0x is as likely hexadecimal
 _BARE_HEX = re.compile(r"[0-9a-fA-F_]*[a-fA-F][0-9a-fA-F_]*")
 
 
@@ -41,6 +42,8 @@ def parse_address(text: str) -> int:
     Digits with a letter a-f among them are hexadecimal without their 0x, as panics print them.
     """
     word = text.strip()
+    if word.isdecimal() and len(word) > MOST_DECIMALS:
+        raise ValueError(f"is {word} hexadecimal? Write 0x{word}, or 0x{int(word):x} if it is not")
     try:
         return int(word, 16) if _BARE_HEX.fullmatch(word) else int(word, 0)
     except ValueError:

@@ -473,7 +473,7 @@ def test_the_machine_names_spaces_areas_harts_and_free_frames(rev):
     etext = REVISIONS[rev].etext
     assert [tuple(area) for area in made.space("kernel").areas][:4] == [
         (BASE, etext - BASE, "kernel text"), (etext, BASE + MEGA - etext, "kernel data and RAM"),
-        (MAXVA - PAGE, PAGE, "trampoline"), (MAXVA - 3 * PAGE, PAGE, "stack of process 0"),
+        (MAXVA - PAGE, PAGE, "trampoline"), (MAXVA - 3 * PAGE, PAGE, "stack of process 1"),
     ]  # fmt: skip
     assert [area.name for area in made.areas] == ["kernel image", *["disk queue"] * 3]
     assert made.symbols == {"etext": etext, "end": REVISIONS[rev].end, "trampoline": REVISIONS[rev].trampoline}

@@ -108,7 +108,8 @@ def cli() -> None:
     pagebook walk 0x80000000      one address, level by level
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
 
-    Exit status: 0; 1 when the address is not mapped or nothing was found; 2 when the call or the target is bad.
+    Exit status: 0; 1 when the address is not mapped or nothing was found; 2 when the call or the target is bad;
+    130 after Ctrl-C.
     """
 
 

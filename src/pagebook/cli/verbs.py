@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
-from pagebook.cli import NOT_MAPPED, OK
+import click
+
+from pagebook.cli import BAD_CALL, NOT_MAPPED, OK
 from pagebook.cli.output import bar, print_json, print_lines, print_story
-from pagebook.errors import BadTarget
+from pagebook.errors import BadTarget, TooManyMappings
 from pagebook.machine import Machine
 from pagebook.sources.elfcore import write_core
-from pagebook.targets import ModelOptions, boot_model, open_target
+from pagebook.targets import MODEL, ModelOptions, boot_model, open_target
 from pagebook.units import size_text
 from pagebook.views import data, facts, text
 from pagebook.xv6.boot import machine as machine_of
@@ -38,8 +41,15 @@ def boot(model: Model, save: str | None, quiet: bool, as_json: bool) -> int:
         print_story(k.story)
     print_lines(text.summary(machine))
     if save is not None:
-        print_lines([[("saved", "title"), (f": {save}, {size_text(size)}; open it with: pagebook maps {save}", "")]])
+        print_lines(
+            [[("saved", "title"), (f": {save}, {size_text(size)}; open it with: pagebook maps {_as_typed(save)}", "")]]
+        )
     return OK
+
+
+def _as_typed(file: str) -> str:
+    """A file's name as a target: for a shell, and such that it means neither the model nor an option."""
+    return shlex.quote(f"./{file}" if file == MODEL or file.startswith("-") else file)
 
 
 def maps(
@@ -50,14 +60,29 @@ def maps(
     spaces = machine.spaces if space is None else (machine.space(space),)
     if not spaces:
         raise BadTarget(f"{target} has no address space")
-    listed = [facts.listing(one, facts.Filter(*chosen), pages) for one in spaces]
+    listed = []
+    refused = 0
+    for one in spaces:
+        try:
+            listed.append(facts.listing(one, facts.Filter(*chosen), pages))
+        except TooManyMappings as error:  # one hostile space does not hide the others
+            refused += 1
+            click.echo(f"pagebook: {one.name}: {error}", err=True)
+    if refused and not listed:
+        return BAD_CALL
     if as_json:
         print_json(data.maps(machine, listed))
     else:
-        for one in listed:
-            if one or not any(chosen):
-                print_lines(text.maps(one))
-    return OK if any(listed) else NOT_MAPPED
+        for rows in listed:
+            if rows or not any(chosen):
+                print_lines(text.maps(rows))
+    if refused:
+        return BAD_CALL
+    if not any(listed):
+        if any(chosen) and not as_json:
+            click.echo("pagebook: no mapping is as asked", err=True)
+        return NOT_MAPPED
+    return OK
 
 
 def tree(target: str, model: Model, space: str, style: str, depth: int | None, as_json: bool) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pagebook.columns import Columns
-from pagebook.errors import OutsideMemory
+from pagebook.errors import OutsideMemory, TooManyMappings
 from pagebook.machine import Area, Space
 from pagebook.memory import U64, Memory
 from pagebook.scan import PROBLEM_KINDS, RUN, Rows, merge, scan
@@ -25,6 +25,8 @@ FIRST_NAMES = 3
 FIRST_FREE = 4
 TABLE_OUTSIDE, LAST_POINTER, MISALIGNED = PROBLEM_KINDS
 NAPOT_SIZE = 1 << 16
+MOST_MAPPINGS = 1 << 24  # 64 GiB of 4 KiB pages, which may still be few runs
+MOST_ROWS = 1 << 20  # more than anybody reads; hostile tables have them by the hundred million
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,15 @@ def listing(space: Space, chosen: Filter, single: bool = False) -> Listing:
 
     A run is shown whole when any of it is in the address ranges.  TooManyMappings when the tables are hostile.
     """
-    found = scan(space.table)
+    found = scan(space.table, MOST_MAPPINGS)
     mappings = found.mappings[_by_flags(found.mappings["flags"], chosen)]
     rows = _each(mappings) if single else merge(mappings)
     rows = rows[_by_place(rows["va"], rows["pa"], rows["size"], chosen)]
+    if len(rows) > MOST_ROWS:
+        raise TooManyMappings(
+            f"{space.name} has {len(rows)} runs to show, more than {MOST_ROWS}: its tables are hostile, or ask for a "
+            "part with --va, --pa, --has or --lacks"
+        )
     return Listing(space, len(found.mappings), rows, _problems(space.table.format, found.problems, chosen))
 
 
@@ -174,7 +181,7 @@ def nodes(space: Space, *, fold: bool, depth: int | None = None) -> Iterator[Nod
 
     TooManyMappings, before anything is given, when the tables are hostile.  Tables outside memory are not entered.
     """
-    scan(space.table)  # here and now, not when the first node is asked for
+    scan(space.table, MOST_ROWS)  # here and now, not when the first node is asked for
     fmt = space.table.format
     return _nodes(space, space.table.root, fmt.levels - 1, 0, fold, fmt.levels if depth is None else depth)
 

@@ -172,7 +172,11 @@ def _kernel_areas(k: Kernel) -> list[Area]:
         Area(layout.etext, layout.physstop - layout.etext, "kernel data and RAM"),
         Area(TRAMPOLINE, PAGE_SIZE, "trampoline"),
     ]
-    return areas + [Area(KSTACK(p.index), PAGE_SIZE, f"stack of process {p.index}") for p in k.proc]
+    return areas + [Area(KSTACK(p.index), PAGE_SIZE, _stack_name(p)) for p in k.proc]
+
+
+def _stack_name(p: Proc) -> str:
+    return f"stack of slot {p.index}, unused" if p.state is State.UNUSED else f"stack of process {p.pid}"
 
 
 def _user_areas(p: Proc) -> list[Area]:
