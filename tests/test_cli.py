@@ -20,8 +20,10 @@ from calls import BUFFERED, FOLDER, SMALL, Answer, Stream, call, core_of, on_ter
 from elves import EXECUTE, READ, WRITE, build_elf
 from pagebook import __version__
 from pagebook.cli import main, output, verbs
-from pagebook.machine import Area
+from pagebook.errors import TooManyMappings
+from pagebook.machine import Area, Space
 from pagebook.sv import SV57, R, W, X
+from pagebook.views import facts
 from worlds import World
 
 VERBS = ("boot", "maps", "tree", "walk")
@@ -866,3 +868,36 @@ def test_what_takes_long_shows_how_far_it_is_on_a_terminal_only(
     assert "100%" in shown.err
     call(f"boot --quiet {SMALL} --save {tmp_path}/m.core").must(0)
     call(f"maps {SMALL}").must(0)
+
+
+def test_one_hostile_space_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    true_listing = facts.listing
+
+    def listing(space: Space, chosen: facts.Filter, single: bool = False) -> facts.Listing:
+        if space.name == "sh":
+            raise TooManyMappings("too many")
+        return true_listing(space, chosen, single)
+
+    monkeypatch.setattr(facts, "listing", listing)
+    answer = call(["maps", *SMALL.split()])
+    assert (answer.status, answer.err) == (2, "pagebook: sh: too many\n")
+    assert "\ninit: Sv39, root" in answer.out and "\nsh: " not in answer.out
+
+
+def test_more_runs_than_anybody_reads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "MOST_ROWS", 5)
+    refusal = call(["maps", "--space", "init", *SMALL.split()]).refusal
+    assert refusal.startswith("pagebook: init: init has 6 runs to show, more than 5: ")
+
+
+def test_the_hint_after_saving_names_the_file_as_one_must_type_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, typed in (("xv6", "./xv6"), ("a b", "'a b'"), ("-x", "./-x")):
+        out = call(["boot", "-q", *SMALL.split(), f"--save={name}"]).must(0).out
+        assert out.endswith(f"open it with: pagebook maps {typed}\n")
+
+
+def test_nothing_found_is_said() -> None:
+    assert call(["maps", *SMALL.split(), "--has", "wx"]).err == "pagebook: no mapping is as asked\n"

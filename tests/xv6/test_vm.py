@@ -30,7 +30,7 @@ from twins import (
 
 from pagebook.errors import BadAddress, NotATable, Panic
 from pagebook.xv6 import vm
-from pagebook.xv6.kalloc import kalloc
+from pagebook.xv6.kalloc import kalloc, kfree
 from pagebook.xv6.kernel import Kernel
 from pagebook.xv6.memlayout import KSTACK, Device
 
@@ -831,3 +831,13 @@ def test_the_page_by_page_kernel_agrees_on_lazy_faults():
         twins.call("vmfault", p.pagetable, va)
     twins.call("copyout", p.pagetable, 2 * PAGE + 1, b"x" * PAGE)
     twins.call("copyinstr", p.pagetable, 4 * PAGE, PAGE)
+
+
+def test_a_frame_freed_twice_is_handed_out_twice_as_in_c(rev, strict):
+    k = small(rev, strict=strict)
+    root = user(k, 1)
+    twice = kalloc(k)
+    kfree(k, twice)
+    kfree(k, twice)
+    assert vm.uvmalloc(k, root, PAGE, 3 * PAGE, W) == 3 * PAGE
+    assert [frame_of(k, root, va) for va in (PAGE, 2 * PAGE)] == [twice, twice]
