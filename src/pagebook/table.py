@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pagebook.errors import AlreadyMapped, BadAddress, NotATable, NotMapped, PagebookError
 from pagebook.memory import U64, Memory
-from pagebook.sv import RWX, SV39, Format, V, flags_text
+from pagebook.sv import KIND_MASK, RWX, SV39, Format, V, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 Ptes = npt.NDArray[Any]  # uint64, or uint32 in Sv32
@@ -88,7 +88,9 @@ class AddressSpace:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.memory!r}, {self.root:#x}, {self.format!r})"
 
-    def find(self, va: int, steps: tuple[tuple[int, int], ...] | None = None) -> tuple[int, int, int]:
+    def find(
+        self, va: int, steps: tuple[tuple[int, int], ...] | None = None, pointer_mask: int = KIND_MASK
+    ) -> tuple[int, int, int]:
         """Walk to where translation of ``va`` ends: the PTE's address, its value, its level.
 
         That PTE is a leaf, or absent, or a pointer on the last level, which a walk cannot follow; with only the first
@@ -101,7 +103,7 @@ class AddressSpace:
         for level, shift in steps or self.format.steps:
             index = (table - base >> pte_shift) + (va >> shift & mask)
             pte = words[index] if 0 <= index < count else self._read_pte(base + (index << pte_shift), va, level)
-            if pte & 0xF != 1:  # V with none of R, W, X: go on
+            if pte & pointer_mask != 1:  # V with none of R, W, X: go on
                 break
             table = (pte >> 10 & ppn_mask) << 12
         return base + (index << pte_shift), pte, level

@@ -1,0 +1,217 @@
+"""Random page tables and random accesses, made to reach every rule.
+
+The tables are a random graph of 256 pages: an entry is a pointer to any of them, a leaf of any alignment, or either
+with bits corrupted, so that every page serves on every level and superpages, misalignment, reserved bits and missing
+memory all occur.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.layout import (
+    CASE,
+    CODE_SLOT,
+    DATA,
+    DATA_END,
+    FETCH,
+    MPP_SHIFT,
+    MPRV,
+    MXR,
+    OP_BYTES,
+    OP_FETCH,
+    OP_KIND,
+    OPERATIONS,
+    RAM,
+    RAM_BYTES,
+    SUM,
+    TABLE_PAGES,
+    TABLES,
+    WITNESS_SLOT,
+)
+from pagebook.mmu import Extensions
+from pagebook.sv import Format
+
+U64 = np.uint64
+Words = npt.NDArray[np.uint64]
+HOLE = 0x4000_0000  # nothing is there on any of the machines
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One run of the probe: tables of shape (256, entries), and the cases; what they are for."""
+
+    format: Format
+    extensions: Extensions
+    seed: int
+    tables: Words
+    cases: npt.NDArray[np.void]
+
+
+def make_batch(format: Format, extensions: Extensions, seed: int, count: int) -> Batch:
+    """``count`` cases over one random graph of tables."""
+    rng = np.random.default_rng([seed, format.mode, format.xlen])
+    tables = _tables(rng, format)
+    cases = _cases(rng, format, count + count // 2)
+    allowed = harmless(cases, tables, format)
+    return Batch(format, extensions, seed, tables, with_ptes(cases[allowed][:count], tables, format))
+
+
+def _tables(rng: np.random.Generator, format: Format) -> Words:
+    """Entries of all kinds; a third of the tables lean to pointers, so that walks go deep."""
+    shape = (TABLE_PAGES, format.entries)
+    pointer = (U64(TABLES >> 12) + rng.integers(0, TABLE_PAGES, shape, dtype=np.uint64)) << U64(10) | U64(1)
+    leaf = _leaf_ppns(rng, shape, format) << U64(10) | _leaf_flags(rng, shape)
+    lean = rng.random((TABLE_PAGES, 1))
+    entries = np.where(rng.random(shape) < 0.15 + 0.6 * lean, pointer, leaf)
+    if format.xlen == 64:
+        napot = rng.random(shape) < 0.06
+        entries = np.where(napot, _napot(rng, entries), entries)
+        pbmt = rng.random(shape) < 0.08
+        entries = np.where(pbmt, entries | rng.integers(0, 4, shape, dtype=np.uint64) << U64(61), entries)
+    return _corrupt(rng, entries, format)
+
+
+def _leaf_ppns(rng: np.random.Generator, shape: tuple[int, int], format: Format) -> Words:
+    """PPNs of the data pages, of superpages of every level, and of places without memory."""
+    ppn = U64(DATA >> 12) + rng.integers(0, DATA_END - DATA >> 12, shape, dtype=np.uint64)
+    for level in range(1, format.levels):
+        aligned = ppn & ~U64((1 << level * format.index_bits) - 1)
+        ppn = np.where(rng.random(shape) < 0.25, aligned, ppn)
+    nowhere = U64(HOLE >> 12) + rng.integers(0, 1 << 12, shape, dtype=np.uint64)
+    far = rng.integers(0, 1 << 63, shape, dtype=np.uint64) & U64(format.ppn_mask) | U64((format.ppn_mask + 1) >> 1)
+    choice = rng.random(shape)
+    return np.where(choice < 0.03, nowhere, np.where(choice < 0.05, far, ppn))
+
+
+def _leaf_flags(rng: np.random.Generator, shape: tuple[int, int]) -> Words:
+    """Ten flag bits: mostly sensible rights, A and D often set."""
+    rights = np.array([0x2, 0x6, 0x8, 0xA, 0xE, 0xE, 0x6, 0xA], dtype=np.uint64)[rng.integers(0, 8, shape)]
+    bits = rng.integers(0, 1 << 10, shape, dtype=np.uint64) & U64(0x330)  # RSW, G, U
+    dirty = np.array([0xC0, 0xC0, 0x40, 0x80, 0], dtype=np.uint64)[rng.integers(0, 5, shape)]
+    return U64(1) | rights | bits | dirty
+
+
+def _napot(rng: np.random.Generator, entries: Words) -> Words:
+    """N set, the low PPN bits 1000 in most."""
+    low = np.where(rng.random(entries.shape) < 0.75, U64(8), rng.integers(0, 16, entries.shape, dtype=np.uint64))
+    return entries & ~U64(0xF << 10) | low << U64(10) | U64(1 << 63)
+
+
+def _corrupt(rng: np.random.Generator, entries: Words, format: Format) -> Words:
+    """One bit flipped in some entries: a flag, or one above the PPN; and some that are absent or all zero."""
+    flags = U64(1) << rng.integers(0, 8, entries.shape, dtype=np.uint64)
+    entries = np.where(rng.random(entries.shape) < 0.08, entries ^ flags, entries)
+    if format.xlen == 64:
+        high = U64(1) << rng.integers(54, 64, entries.shape, dtype=np.uint64)
+        entries = np.where(rng.random(entries.shape) < 0.04, entries ^ high, entries)
+    entries = np.where(rng.random(entries.shape) < 0.02, entries & ~U64(1), entries)
+    outside = U64(HOLE >> 12) << U64(10) | U64(1)
+    entries = np.where(rng.random(entries.shape) < 0.01, outside, entries)
+    return np.where(rng.random(entries.shape) < 0.01, U64(0), entries)
+
+
+def _cases(rng: np.random.Generator, format: Format, count: int) -> npt.NDArray[np.void]:
+    """Accesses of every kind from every privilege at random addresses; straddling and misaligned ones among them."""
+    cases = np.zeros(count, CASE)
+    usable = [i for i, (_, size, _) in enumerate(OPERATIONS) if size * 8 <= format.xlen]
+    op = np.array(usable, dtype=np.uint32)[rng.integers(0, len(usable), count)]
+    op = np.where(rng.random(count) < 0.2, np.uint32(OP_FETCH), op)
+    size = OP_BYTES[op]
+    offset = rng.integers(0, WITNESS_SLOT - 8, count, dtype=np.uint64) & ~(size - U64(1))
+    loose = (rng.random(count) < 0.05) & (OP_KIND[op] != FETCH)
+    offset = np.where(
+        loose, np.minimum(offset + rng.integers(0, 8, count, dtype=np.uint64), U64(WITNESS_SLOT - 8)), offset
+    )
+    straddle = (rng.random(count) < 0.12) & (OP_KIND[op] != FETCH) & (size > 1)
+    back = U64(1) + rng.integers(0, 8, count, dtype=np.uint64) % np.maximum(size - U64(1), U64(1))
+    offset = np.where(straddle, U64(4096) - back, offset)
+    offset = np.where(op == OP_FETCH, U64(CODE_SLOT), offset)
+    cases["op"] = op
+    cases["va"] = _vas(rng, format, count) & ~U64(0xFFF) | offset
+    root = U64(TABLES >> 12) + rng.integers(0, TABLE_PAGES, count, dtype=np.uint64)
+    asid = rng.integers(0, 1 << format.satp_fields[1].bits, count, dtype=np.uint64)
+    cases["satp"] = U64(format.mode << format.satp_fields[2].low) | asid << U64(format.satp_fields[1].low) | root
+    bare = rng.random(count) < 0.01
+    cases["satp"] = np.where(bare, U64(0), cases["satp"])
+    priv = np.array([0, 0, 0, 1, 1, 1, 1, 3], dtype=np.uint32)[rng.integers(0, 8, count)]
+    direct = bare | (priv == 3)
+    physical = U64(DATA) + (rng.integers(0, DATA_END - DATA >> 12, count, dtype=np.uint64) << U64(12)) | offset
+    cases["va"] = np.where(direct & (rng.random(count) < 0.8), physical, cases["va"])
+    cases["mstatus"] = (
+        priv << np.uint32(MPP_SHIFT)
+        | np.uint32(MPRV)
+        | np.where(rng.random(count) < 0.5, np.uint32(SUM), np.uint32(0))
+        | np.where(rng.random(count) < 0.5, np.uint32(MXR), np.uint32(0))
+    )
+    return cases
+
+
+def _vas(rng: np.random.Generator, format: Format, count: int) -> Words:
+    """Canonical addresses, a twentieth of them spoilt above the top bit."""
+    va = rng.integers(0, 1 << format.va_bits, count, dtype=np.uint64)
+    if format.xlen == format.va_bits:
+        return va
+    edge = rng.random(count) < 0.01
+    va = np.where(edge, va | U64((1 << format.va_bits) - (1 << 12)), va)
+    high = U64((1 << 64) - (1 << format.va_bits))
+    va = np.where(va >> U64(format.va_bits - 1) != 0, va | high, va)
+    flip = U64(1) << rng.integers(format.va_bits, 64, count, dtype=np.uint64)
+    return np.where(rng.random(count) < 0.05, va ^ flip, va)
+
+
+def naive_walk(va: Words, satp: Words, tables: Words, format: Format) -> tuple[Words, Words]:
+    """Follow pointers and check nothing: the address of the last PTE read (0 for none) and the pa it would give.
+
+    Only used to keep the probe from being overwritten and to tell it which PTEs may change.
+    """
+    table = (satp & U64(format.ppn_mask)) << U64(12)
+    at = np.zeros(len(va), dtype=np.uint64)
+    pa = va.copy()
+    active = satp >> U64(format.satp_fields[2].low) != 0
+    for level, shift in format.steps:
+        inside = active & (table >= U64(TABLES)) & (table < U64(TABLES + TABLE_PAGES * 4096))
+        index = va >> U64(shift) & U64(format.index_mask)
+        row = np.where(inside, table - U64(TABLES), U64(0)) >> U64(12)
+        pte = tables[row.astype(np.intp), index.astype(np.intp)]
+        at = np.where(inside, table + index * U64(format.pte_bytes), at)
+        target = (pte >> U64(10) & U64(format.ppn_mask)) << U64(12)
+        low = U64(format.page_bytes(level) - 1)
+        napot = (pte >> U64(63) != 0) & (level == 0)
+        low_here = np.where(napot, U64(0xFFFF), low)
+        pa = np.where(inside, target & ~low_here | va & low_here, pa)
+        pointer = inside & (pte & U64(0xF) == 1)
+        active, table = pointer, target
+    return at, pa
+
+
+def _parts(cases: npt.NDArray[np.void]) -> tuple[Words, Words]:
+    """The first byte of each access, and the first byte of its second page, or the same where there is none."""
+    va = cases["va"]
+    boundary = va + OP_BYTES[cases["op"]] - U64(1) & ~U64(0xFFF)
+    return va, np.where(boundary != va & ~U64(0xFFF), boundary, va)
+
+
+def harmless(cases: npt.NDArray[np.void], tables: Words, format: Format) -> npt.NDArray[np.bool_]:
+    """Cases whose every page is a data page or where no machine has anything."""
+    fine = np.ones(len(cases), dtype=np.bool_)
+    for va in _parts(cases):
+        va = va & U64((1 << format.xlen) - 1)
+        direct = cases["mstatus"] >> np.uint32(MPP_SHIFT) & 3 == 3
+        _, pa = naive_walk(va, np.where(direct, U64(0), cases["satp"]), tables, format)
+        data = (pa >= U64(DATA)) & (pa < U64(DATA_END))
+        nowhere = ((pa >= U64(HOLE)) & (pa < U64(RAM))) | (pa >= U64(RAM + RAM_BYTES))
+        fine &= data | nowhere
+    return fine
+
+
+def with_ptes(cases: npt.NDArray[np.void], tables: Words, format: Format) -> npt.NDArray[np.void]:
+    """Tell the probe which PTEs to write down and to restore."""
+    first, second = _parts(cases)
+    cases["pte"][:, 0] = naive_walk(first, cases["satp"], tables, format)[0]
+    at = naive_walk(second & U64((1 << format.xlen) - 1), cases["satp"], tables, format)[0]
+    cases["pte"][:, 1] = np.where(second != first, at, U64(0))
+    return cases
