@@ -15,8 +15,20 @@ import numpy.typing as npt
 
 from pagebook.errors import OutsideMemory
 from pagebook.memory import U64, Memory, Region
-from pagebook.mmu import ACCESS_FAULT, LARGEST, PAGE_FAULT, RULES, Extensions, Kind, Mmu, Regime, split
-from pagebook.sv import KIND_MASK, RWX, A, D, Format, R, U, V, W, X, decode_satp
+from pagebook.mmu import (
+    ACCESS_FAULT,
+    LARGEST,
+    PAGE_FAULT,
+    RULES,
+    Extensions,
+    Kind,
+    Mmu,
+    Regime,
+    pointer_mask,
+    reserved_bits,
+    split,
+)
+from pagebook.sv import RWX, A, D, Format, R, U, V, W, X, decode_satp
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 Words = npt.NDArray[np.uint64]
@@ -151,17 +163,6 @@ def read_ptes(memory: Memory, at: Words, format: Format) -> tuple[Words, Flags]:
 def _words(region: Region, format: Format) -> npt.NDArray[np.uint64]:
     words = region.words if format.pte_bytes == 8 else region.words32
     return np.frombuffer(words, dtype=f"<u{format.pte_bytes}")
-
-
-def pointer_mask(format: Format, extensions: Extensions) -> int:
-    """The bits that decide whether a PTE points to the next table: V alone of them must be set."""
-    low = KIND_MASK | D | A | U
-    return low if format.xlen == 32 else low | reserved_bits(extensions) | 7 << 61
-
-
-def reserved_bits(extensions: Extensions) -> int:
-    """The high bits that no extension gives a meaning to."""
-    return (0x7F << 54) & ~(3 << 59 if extensions.svrsw60t59b else 0)
 
 
 class _Walks:

@@ -89,6 +89,17 @@ class Extensions:
     svrsw60t59b: bool = False
 
 
+def pointer_mask(format: Format, extensions: Extensions) -> int:
+    """The bits that decide whether a PTE points to the next table: V alone of them must be set."""
+    low = KIND_MASK | D | A | U
+    return low if format.xlen == 32 else low | reserved_bits(extensions) | 7 << 61
+
+
+def reserved_bits(extensions: Extensions) -> int:
+    """The high bits that no extension gives a meaning to."""
+    return (0x7F << 54) & ~(3 << 59 if extensions.svrsw60t59b else 0)
+
+
 class Regime(NamedTuple):
     """The state of a hart that decides an access: ``priv`` is the effective privilege, ``"U"``, ``"S"`` or ``"M"``."""
 
@@ -169,11 +180,7 @@ class Mmu:
         self.memory = memory
         self.extensions = extensions
         self._spaces: dict[tuple[int, Format], AddressSpace | None] = {}
-        high = 0x7F << 54
-        if extensions.svrsw60t59b:
-            high &= ~(3 << 59)
-        self._reserved = high
-        self._pointer_mask = {32: KIND_MASK | D | A | U, 64: KIND_MASK | D | A | U | high | 7 << 61}
+        self._reserved = reserved_bits(extensions)
 
     def access(self, regime: Regime, kind: Kind, va: int, size: int = 8, *, commit: bool = False) -> Outcome:
         """What an access of ``size`` bytes at ``va`` comes to; with ``commit``, A and D are set in memory.
@@ -230,7 +237,7 @@ class Mmu:
         space = self._space(satp, format)
         if space is None:
             return (), True
-        mask = self._pointer_mask[format.xlen]
+        mask = pointer_mask(format, self.extensions)
         found: list[Entry] = []
         for depth in range(1, format.levels + 1):
             try:

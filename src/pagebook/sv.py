@@ -138,7 +138,7 @@ class Format:
 
     def target(self, pte: int, level: int, va: int) -> int:
         """The physical address that a leaf at ``level`` gives ``va``; with N set, one of Svnapot's 64 KiB pages."""
-        offset = 0xFFFF if pte >> 63 else self.page_bytes(level) - 1
+        offset = 0xFFFF if pte >> 63 and not level else self.page_bytes(level) - 1
         return (pte >> 10 & self.ppn_mask) << PAGE_SHIFT & ~offset | va & offset
 
     def decode_pte(self, pte: int) -> dict[str, int]:

@@ -149,11 +149,9 @@ class AddressSpace:
             return None
         pa: int = (pte >> 10 & self._ppn_mask) << 12
         if level or pte >> 63:
-            # Svnapot: N marks one of sixteen PTEs of a 64 KiB page, and the low four bits of its PPN only say so.
-            low = self.format.page_bytes(level) - 1 if level else 0xFFFF
-            if level and pa & low:
+            if level and pa & self.format.page_bytes(level) - 1:
                 return None
-            return pa & ~low | va & low
+            return self.format.target(pte, level, va)
         return pa | va & 0xFFF
 
     def check_range(self, va: int, size: int, page_bytes: int = PAGE_SIZE) -> None:
