@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pagebook.cli import BAD_CALL, NOT_MAPPED, OK
+from pagebook.cli.words import BAD_CALL, NOT_MAPPED, OK
 from pagebook.cli.output import bar, print_json, print_lines, print_story
 from pagebook.errors import BadTarget, TooManyMappings
 from pagebook.machine import Machine

@@ -1,0 +1,118 @@
+"""What the verbs' words are made of: exit statuses, types of parameters, options that several verbs share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from pagebook.units import parse_address, parse_size
+
+OK, NOT_MAPPED, BAD_CALL, INTERRUPTED = 0, 1, 2, 130
+
+
+class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
+    """A word of the command line: ``parse`` makes a value of it, or says in a ValueError why it cannot."""
+
+    def __init__(self, name: str, parse: Callable[[str], Any]) -> None:
+        self.name = name
+        self.parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
+        """The value; a default that is one already stays as it is."""
+        try:
+            return self.parse(value) if isinstance(value, str) else value
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def parse_range(text: str) -> tuple[int, int]:
+    """The range [start, end) in ``"START-END"``, or of one byte in ``"START"``; ValueError for anything else."""
+    first, dash, last = text.partition("-")
+    try:
+        start = parse_address(first)
+        end = parse_address(last) if dash else start + 1
+    except ValueError:
+        raise ValueError(f"{text!r} is no address and no range; write 0x1000, or 0x1000-0x3000") from None
+    if not 0 <= start < end <= 1 << 64:
+        raise ValueError(f"{text!r} is no range of 64-bit addresses; write START-END with START below END")
+    return start, end
+
+
+def _flags(text: str) -> int:
+    from pagebook.sv import parse_flags
+
+    return parse_flags(text)
+
+
+SIZE = Word("SIZE", parse_size)
+ADDRESS = Word("ADDRESS", parse_address)
+RANGE = Word("ADDRESS[-END]", parse_range)
+FLAGS = Word("LETTERS", _flags)
+
+Command = Callable[..., Any]
+
+
+def model_options(command: Command) -> Command:
+    """The options that shape the model."""
+    for option in reversed(
+        (
+            click.option("--rev", metavar="YEAR", default="2024", show_default=True, help="xv6: 2022, 2024 or 2025."),
+            click.option("--ram", type=SIZE, default="128M", show_default=True, help="RAM at 0x80000000."),
+            click.option(
+                "--nproc", metavar="N", type=int, default=64, show_default=True, help="Process slots, a stack each."
+            ),
+            click.option("--kernel", metavar="ELF", help="A real kernel: its etext, end and trampoline, its bytes."),
+            click.option("--init", metavar="ELF", help="The program that becomes process 1."),
+            click.option("--sh", metavar="ELF", help="The program that init starts."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+PRIVILEGES = click.Choice(["U", "S", "M"], case_sensitive=False)
+KINDS = click.Choice(["load", "store", "fetch", "amo"], case_sensitive=False)
+
+
+def access_options(command: Command) -> Command:
+    """The options that say which access is meant; ``command`` gets them as one dict, ``access``, None where not given."""
+
+    @click.option("--access", "kind", type=KINDS, help="What is done: load (the default), store, fetch or amo.")
+    @click.option("--priv", type=PRIVILEGES, help="The effective privilege; U in a process, S in the kernel's space.")
+    @click.option("--sum", "sum_", is_flag=True, default=None, help="sstatus.SUM is set: S may use U's pages.")
+    @click.option("--mxr", is_flag=True, default=None, help="sstatus.MXR is set: what may be executed may be loaded.")
+    @click.option("--size", metavar="N", type=click.IntRange(1, 8), help="Bytes of the access: 1, for an amo 4.")
+    @functools.wraps(command)
+    def gathered(*, kind: str, priv: str, sum_: bool, mxr: bool, size: int, **rest: Any) -> Any:  # noqa: ANN401
+        access = {"kind": kind, "priv": priv, "sum": sum_, "mxr": mxr, "size": size}
+        return command(access=access, **rest)
+
+    return gathered
+
+
+def hart_options(command: Command) -> Command:
+    """The options that say what the hart implements; ``command`` gets them as one dict, ``hart``."""
+
+    @click.option(
+        "--svadu/--svade", default=True, help="Does the hart set A and D (Svadu, the default), or fault (Svade)?"
+    )
+    @click.option("--svnapot", is_flag=True, help="The hart has 64 KiB pages (Svnapot).")
+    @click.option("--svpbmt", is_flag=True, help="The hart has memory types in PTEs (Svpbmt).")
+    @click.option("--svrsw60t59b", is_flag=True, help="PTE bits 60 and 59 are the kernel's own (Svrsw60t59b).")
+    @functools.wraps(command)
+    def gathered(*, svadu: bool, svnapot: bool, svpbmt: bool, svrsw60t59b: bool, **rest: Any) -> Any:  # noqa: ANN401
+        hart = {"svadu": svadu, "svnapot": svnapot, "svpbmt": svpbmt, "svrsw60t59b": svrsw60t59b}
+        return command(hart=hart, **rest)
+
+    return gathered
+
+
+def json_option(command: Command) -> Command:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md) and nothing else.")(command)
+
+
+target_argument = click.argument("target", default="xv6")
