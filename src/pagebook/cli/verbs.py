@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import BAD_CALL, NOT_MAPPED, OK
 from pagebook.cli.output import bar, print_json, print_lines, print_story
+from pagebook.cli.words import BAD_CALL, NOT_MAPPED, OK
 from pagebook.errors import BadTarget, TooManyMappings
 from pagebook.machine import Machine
 from pagebook.sources.elfcore import write_core

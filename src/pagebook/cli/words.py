@@ -78,7 +78,7 @@ KINDS = click.Choice(["load", "store", "fetch", "amo"], case_sensitive=False)
 
 
 def access_options(command: Command) -> Command:
-    """The options that say which access is meant; ``command`` gets them as one dict, ``access``, None where not given."""
+    """The options that say which access is meant: one dict, ``access``, for ``command``; None where not given."""
 
     @click.option("--access", "kind", type=KINDS, help="What is done: load (the default), store, fetch or amo.")
     @click.option("--priv", type=PRIVILEGES, help="The effective privilege; U in a process, S in the kernel's space.")
