@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from pagebook.errors import BadTarget
 from pagebook.machine import Machine
@@ -25,6 +26,7 @@ class ModelOptions:
     kernel: str | None = None
     init: str | None = None
     sh: str | None = None
+    program: str | None = None
     ram: int = 128 << 20
     nproc: int = NPROC
 
@@ -41,8 +43,14 @@ def boot_model(options: ModelOptions, progress: Callable[[int], None] | None = N
         kernel=read_kernel(options.kernel) if options.kernel is not None else None,
         init=read_program(options.init) if options.init is not None else None,
         sh=read_program(options.sh) if options.sh is not None else None,
+        program=(_program_name(options.program), read_program(options.program)) if options.program else None,
         progress=progress,
     )
+
+
+def _program_name(path: str) -> str:
+    """What xv6 calls the program: the file's name without the underscore of xv6's build."""
+    return Path(path).name.removeprefix("_") or "program"
 
 
 def open_target(
@@ -56,7 +64,8 @@ def open_target(
         return xv6.machine(boot_model(options or ModelOptions(), progress))
     if options not in (None, ModelOptions()):
         raise BadTarget(
-            f"--rev, --kernel, --init, --sh, --ram and --nproc shape the model; {target!r} is as it was saved"
+            f"--rev, --kernel, --init, --sh, --program, --ram and --nproc shape the model; {target!r} is as it was "
+            "saved"
         )
     if not os.access(target, os.F_OK):
         raise BadTarget(

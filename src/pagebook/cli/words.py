@@ -67,6 +67,7 @@ def model_options(command: Command) -> Command:
             click.option("--kernel", metavar="ELF", help="A real kernel: its etext, end and trampoline, its bytes."),
             click.option("--init", metavar="ELF", help="The program that becomes process 1."),
             click.option("--sh", metavar="ELF", help="The program that init starts."),
+            click.option("--program", metavar="ELF", help="A program that the shell starts, as process 3."),
         )
     ):
         command = option(command)

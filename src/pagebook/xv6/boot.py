@@ -124,12 +124,26 @@ def start_sh(k: Kernel) -> None:
     wait(k, 0)
 
 
-def boot(rev: str = "2024", **options: object) -> Kernel:
-    """Boot to the shell's first prompt; options as for `power_on`."""
+def start_program(k: Kernel, name: str, program: bytes) -> None:
+    """The shell forks, and the child becomes the program, an ELF file."""
+    k.files[name] = program
+    k.current = next(p for p in k.proc if p.name == "sh")
+    pid = fork(k)
+    if pid < 0:
+        raise PagebookError(f"sh: fork failed: no frame or no process slot is left for {name}")
+    k.current = next(p for p in k.proc if p.pid == pid)
+    if sys_exec(k, name, [name]) < 0:
+        raise PagebookError(f"exec {name} failed: it is no ELF file that xv6 can load, or memory is too small for it")
+
+
+def boot(rev: str = "2024", *, program: tuple[str, bytes] | None = None, **options: object) -> Kernel:
+    """Boot to the shell's prompt, or to the start of ``program``, a name and an ELF file; the rest as `power_on`."""
     k = power_on(rev, **options)  # type: ignore[arg-type]
     main(k)
     start_init(k)
     start_sh(k)
+    if program:
+        start_program(k, *program)
     return k
 
 

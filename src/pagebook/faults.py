@@ -1,0 +1,118 @@
+"""From what a trap printed - scause, stval, sepc - to the reason: whose fault it was, and why it came.
+
+The numbers do not say whose tables were in use.  Every address space that could have run the instruction is asked what
+the access comes to there; the one where it comes to the same cause explains the fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pagebook.errors import BadAddress
+from pagebook.explain import Explanation, explain, regime_of
+from pagebook.machine import Machine, Space
+from pagebook.mmu import Kind, Mmu
+
+KINDS = {1: Kind.FETCH, 5: Kind.LOAD, 7: Kind.STORE, 12: Kind.FETCH, 13: Kind.LOAD, 15: Kind.STORE}
+
+OTHER_CAUSES = {
+    0: "instruction address misaligned: a jump to an address that no instruction can have",
+    2: "illegal instruction: the program ran into bytes that are no code, or used an instruction the hart lacks",
+    3: "breakpoint: an ebreak",
+    4: "load address misaligned, and this hart does not mend it",
+    6: "store or AMO address misaligned, and this hart does not mend it",
+    8: "system call from user mode: the kernel did not take it for one",
+    9: "environment call from supervisor mode",
+}
+INTERRUPTS = {1: "software", 5: "timer", 9: "external"}
+FARTHEST = 1 << 16  # bytes from a symbol to an address that is still said to be in it
+
+
+class Fault(NamedTuple):
+    """What was printed, and what explains it.
+
+    ``chosen`` is the explanation in the space that fits best; ``fits`` is whether it comes to the cause that was
+    printed, and ``same`` names the other spaces where it does.  ``code`` says where the instruction is.
+    """
+
+    scause: int
+    stval: int
+    sepc: int | None
+    chosen: Explanation
+    fits: bool
+    same: tuple[str, ...]
+    code: tuple[str, ...]
+
+
+def explain_fault(
+    machine: Machine, mmu: Mmu, scause: int, stval: int, sepc: int | None = None, space: str | None = None
+) -> Fault:
+    """Find what explains a fault of ``machine``, in the space of that name or in any.
+
+    BadAddress when scause is no fault of an address, BadTarget when there is no such space.
+    """
+    kind = _kind(scause)
+    asked = machine.spaces if space is None else (machine.space(space),)
+    if not asked:
+        raise BadAddress(f"{machine.name} has no address space to look in")
+    found = [explain(mmu, one, regime_of(one, priv), kind, stval) for one, priv in _candidates(mmu, asked, kind, sepc)]
+    fitting = [one for one in found if one.outcome.cause == scause]
+    chosen = (fitting or found)[0]
+    same = tuple(dict.fromkeys(one.space.name for one in fitting if one.space is not chosen.space))
+    return Fault(scause, stval, sepc, chosen, bool(fitting), same, _code(machine, chosen, sepc))
+
+
+def _kind(scause: int) -> Kind:
+    if scause in KINDS:
+        return KINDS[scause]
+    known = ", ".join(f"{cause:#x}" for cause in KINDS)
+    for xlen in (64, 32):
+        number = scause - (1 << xlen - 1)
+        if number in INTERRUPTS:
+            raise BadAddress(f"scause {scause:#x} is a {INTERRUPTS[number]} interrupt, not a fault of an address")
+    what = OTHER_CAUSES.get(scause, "nothing that a page table has part in")
+    raise BadAddress(f"scause {scause:#x} is no fault of an address; those are {known}. It is: {what}")
+
+
+def _candidates(mmu: Mmu, spaces: tuple[Space, ...], kind: Kind, sepc: int | None) -> list[tuple[Space, str]]:
+    """The spaces and privileges that could have run the instruction, the youngest process first, the kernel last."""
+    ordered = sorted(spaces, key=lambda one: -1 if one.pid is None else one.pid, reverse=True)
+    usual = [(one, regime_of(one).priv) for one in ordered]
+    if sepc is None or kind is Kind.FETCH:
+        return usual
+    both = [*usual, *((one, "S") for one in ordered if one.pid is not None)]
+    return [(one, priv) for one, priv in both if _runs(mmu, one, priv, sepc)] or usual
+
+
+def _runs(mmu: Mmu, space: Space, priv: str, sepc: int) -> bool:
+    return mmu.access(regime_of(space, priv), Kind.FETCH, sepc, 2).cause is None
+
+
+def _code(machine: Machine, chosen: Explanation, sepc: int | None) -> tuple[str, ...]:
+    """Where the instruction is, and where to read it."""
+    if sepc is None:
+        return ()
+    space = chosen.space
+    runs = _runs(Mmu(machine.memory), space, chosen.regime.priv, sepc)
+    areas = " and ".join(area.name for area in space.areas if area.start <= sepc < area.end) or "no named part"
+    lines = [f"{sepc:#x} is in {areas} of {space.name}"]
+    symbol = nearest(machine.symbols, sepc) if space.pid is None else None
+    if symbol:
+        lines.append(f"{sepc:#x} is {symbol}")
+    if not runs:
+        lines.append(f"nothing can be executed at {sepc:#x} in {space.name}")
+    elif space.pid is None:
+        lines.append(f'the line "{sepc:x}:" of kernel/kernel.asm is the instruction')
+    else:
+        lines.append(f'the line "{sepc:x}:" of user/{space.name}.asm is the instruction')
+    return tuple(lines)
+
+
+def nearest(symbols: Mapping[str, int], address: int) -> str | None:
+    """The last symbol at or before ``address`` as ``name+0x10``; None when there is none near."""
+    before = [(value, name) for name, value in symbols.items() if value <= address and name[:1] not in "$."]
+    if not before:
+        return None
+    value, name = max(before)
+    return f"{name}+{address - value:#x}" if address - value < FARTHEST else None
