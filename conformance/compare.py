@@ -19,9 +19,9 @@ from conformance.layout import (
     RAM_BYTES,
     RESULT,
     SUM,
-    TABLES,
     WITNESS_SLOT,
 )
+from conformance.tables import pieces, ptes_at
 from pagebook.batch import STATUS, Rows, answer
 from pagebook.memory import Memory, Region
 from pagebook.mmu import Kind, Mmu, Part, Regime
@@ -47,8 +47,8 @@ class Expected:
 def memory_of(batch: Batch) -> Memory:
     """The machine's RAM with the batch's tables in it."""
     ram = bytearray(RAM_BYTES)
-    tables = batch.tables.astype(f"<u{batch.format.pte_bytes}").tobytes()
-    ram[TABLES - RAM : TABLES - RAM + len(tables)] = tables
+    for at, data in pieces(batch.tables, batch.format):
+        ram[at - RAM : at - RAM + len(data)] = data
     return Memory([Region(RAM, ram)])
 
 
@@ -139,9 +139,7 @@ def _blank(batch: Batch) -> Results:
 
 def _ptes(batch: Batch) -> npt.NDArray[np.uint64]:
     """The PTEs that the probe writes down, as they were."""
-    at = batch.cases["pte"]
-    index = (np.maximum(at, U64(TABLES)) - U64(TABLES)) // U64(batch.format.pte_bytes)
-    return np.where(at != 0, batch.tables.reshape(-1)[index.astype(np.intp)], U64(0))
+    return ptes_at(batch.tables, batch.cases["pte"], batch.format)
 
 
 def _finish(

@@ -1,13 +1,14 @@
 """Random page tables and random accesses, made to reach every rule.
 
-The tables are a random graph of 256 pages: an entry is a pointer to any of them, a leaf of any alignment, or either
+The tables are a random graph of 257 pages: an entry is a pointer to any of them, a leaf of any alignment, or either
 with bits corrupted, so that every page serves on every level and superpages, misalignment, reserved bits and missing
 memory all occur.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from conformance.layout import (
     DATA,
     DATA_END,
     FETCH,
+    HOLE,
     MPP_SHIFT,
     MPRV,
     MXR,
@@ -29,26 +31,31 @@ from conformance.layout import (
     RAM_BYTES,
     SUM,
     TABLE_PAGES,
-    TABLES,
     WITNESS_SLOT,
 )
+from conformance.tables import page_addresses, page_of
 from pagebook.mmu import Extensions
 from pagebook.sv import Format
 
 U64 = np.uint64
 Words = npt.NDArray[np.uint64]
-HOLE = 0x4000_0000  # nothing is there on any of the machines
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One run of the probe: tables of shape (256, entries), and the cases; what they are for."""
+    """One run of the probe: tables of shape (257, entries), and the cases; what they are for."""
 
+    name: str
     format: Format
     extensions: Extensions
     seed: int
     tables: Words
     cases: npt.NDArray[np.void]
+
+    @property
+    def listable(self) -> bool:
+        """Whether `pagebook.scan` can list its address spaces: the random graphs have far too many mappings."""
+        return self.name in ("corners", "spaces")
 
 
 def make_batch(format: Format, extensions: Extensions, seed: int, count: int) -> Batch:
@@ -56,14 +63,14 @@ def make_batch(format: Format, extensions: Extensions, seed: int, count: int) ->
     rng = np.random.default_rng([seed, format.mode, format.xlen])
     tables = _tables(rng, format)
     cases = _cases(rng, format, count + count // 2)
-    allowed = harmless(cases, tables, format)
-    return Batch(format, extensions, seed, tables, with_ptes(cases[allowed][:count], tables, format))
+    batch = harmless_part(Batch("random", format, extensions, seed, tables, cases))
+    return replace(batch, cases=batch.cases[:count])
 
 
 def _tables(rng: np.random.Generator, format: Format) -> Words:
     """Entries of all kinds; a third of the tables lean to pointers, so that walks go deep."""
     shape = (TABLE_PAGES, format.entries)
-    pointer = (U64(TABLES >> 12) + rng.integers(0, TABLE_PAGES, shape, dtype=np.uint64)) << U64(10) | U64(1)
+    pointer = page_addresses(rng.integers(0, TABLE_PAGES, shape)) >> U64(2) | U64(1)
     leaf = _leaf_ppns(rng, shape, format) << U64(10) | _leaf_flags(rng, shape)
     lean = rng.random((TABLE_PAGES, 1))
     entries = np.where(rng.random(shape) < 0.15 + 0.6 * lean, pointer, leaf)
@@ -117,6 +124,25 @@ def _corrupt(rng: np.random.Generator, entries: Words, format: Format) -> Words:
 def _cases(rng: np.random.Generator, format: Format, count: int) -> npt.NDArray[np.void]:
     """Accesses of every kind from every privilege at random addresses; straddling and misaligned ones among them."""
     cases = np.zeros(count, CASE)
+    cases["op"], offset = operations(rng, format, count, straddling=0.12)
+    cases["va"] = _vas(rng, format, count) & ~U64(0xFFF) | offset
+    root = page_addresses(rng.integers(0, TABLE_PAGES, count)) >> U64(12)
+    asid = rng.integers(0, 1 << format.satp_fields[1].bits, count, dtype=np.uint64)
+    cases["satp"] = U64(format.mode << format.satp_fields[2].low) | asid << U64(format.satp_fields[1].low) | root
+    bare = rng.random(count) < 0.01
+    cases["satp"] = np.where(bare, U64(0), cases["satp"])
+    priv = np.array([0, 0, 0, 1, 1, 1, 1, 3], dtype=np.uint32)[rng.integers(0, 8, count)]
+    direct = bare | (priv == 3)
+    physical = U64(DATA) + (rng.integers(0, DATA_END - DATA >> 12, count, dtype=np.uint64) << U64(12)) | offset
+    cases["va"] = np.where(direct & (rng.random(count) < 0.8), physical, cases["va"])
+    cases["mstatus"] = regimes(rng, priv)
+    return cases
+
+
+def operations(
+    rng: np.random.Generator, format: Format, count: int, straddling: float
+) -> tuple[npt.NDArray[np.uint32], Words]:
+    """What the accesses do, and their offsets in a page: most aligned, some not, some over the page's end."""
     usable = [i for i, (_, size, _) in enumerate(OPERATIONS) if size * 8 <= format.xlen]
     op = np.array(usable, dtype=np.uint32)[rng.integers(0, len(usable), count)]
     op = np.where(rng.random(count) < 0.2, np.uint32(OP_FETCH), op)
@@ -126,28 +152,21 @@ def _cases(rng: np.random.Generator, format: Format, count: int) -> npt.NDArray[
     offset = np.where(
         loose, np.minimum(offset + rng.integers(0, 8, count, dtype=np.uint64), U64(WITNESS_SLOT - 8)), offset
     )
-    straddle = (rng.random(count) < 0.12) & (OP_KIND[op] != FETCH) & (size > 1)
+    straddle = (rng.random(count) < straddling) & (OP_KIND[op] != FETCH) & (size > 1)
     back = U64(1) + rng.integers(0, 8, count, dtype=np.uint64) % np.maximum(size - U64(1), U64(1))
     offset = np.where(straddle, U64(4096) - back, offset)
-    offset = np.where(op == OP_FETCH, U64(CODE_SLOT), offset)
-    cases["op"] = op
-    cases["va"] = _vas(rng, format, count) & ~U64(0xFFF) | offset
-    root = U64(TABLES >> 12) + rng.integers(0, TABLE_PAGES, count, dtype=np.uint64)
-    asid = rng.integers(0, 1 << format.satp_fields[1].bits, count, dtype=np.uint64)
-    cases["satp"] = U64(format.mode << format.satp_fields[2].low) | asid << U64(format.satp_fields[1].low) | root
-    bare = rng.random(count) < 0.01
-    cases["satp"] = np.where(bare, U64(0), cases["satp"])
-    priv = np.array([0, 0, 0, 1, 1, 1, 1, 3], dtype=np.uint32)[rng.integers(0, 8, count)]
-    direct = bare | (priv == 3)
-    physical = U64(DATA) + (rng.integers(0, DATA_END - DATA >> 12, count, dtype=np.uint64) << U64(12)) | offset
-    cases["va"] = np.where(direct & (rng.random(count) < 0.8), physical, cases["va"])
-    cases["mstatus"] = (
+    return op, np.where(op == OP_FETCH, U64(CODE_SLOT), offset)
+
+
+def regimes(rng: np.random.Generator, priv: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """The mstatus bits of accesses by these privileges; SUM and MXR by chance."""
+    count = len(priv)
+    return (
         priv << np.uint32(MPP_SHIFT)
         | np.uint32(MPRV)
         | np.where(rng.random(count) < 0.5, np.uint32(SUM), np.uint32(0))
         | np.where(rng.random(count) < 0.5, np.uint32(MXR), np.uint32(0))
     )
-    return cases
 
 
 def _vas(rng: np.random.Generator, format: Format, count: int) -> Words:
@@ -163,21 +182,34 @@ def _vas(rng: np.random.Generator, format: Format, count: int) -> Words:
     return np.where(rng.random(count) < 0.05, va ^ flip, va)
 
 
-def naive_walk(va: Words, satp: Words, tables: Words, format: Format) -> tuple[Words, Words]:
-    """Follow pointers and check nothing: the address of the last PTE read (0 for none) and the pa it would give.
+class Naive(NamedTuple):
+    """Where a walk ends that follows pointers and checks nothing: the last PTE read (0 for none), its level, the pa.
 
-    Only used to keep the probe from being overwritten and to tell it which PTEs may change.
+    One that goes ``astray`` would read the probe, the cases or data pages as tables.
     """
+
+    at: Words
+    level: npt.NDArray[np.uint8]
+    pa: Words
+    astray: npt.NDArray[np.bool_]
+
+
+def naive_walk(va: Words, satp: Words, tables: Words, format: Format) -> Naive:
+    """Keeps the probe from being overwritten, tells it which PTEs may change, and says what a listing should show."""
     table = (satp & U64(format.ppn_mask)) << U64(12)
     at = np.zeros(len(va), dtype=np.uint64)
+    levels = np.zeros(len(va), dtype=np.uint8)
+    astray = np.zeros(len(va), dtype=np.bool_)
     pa = va.copy()
     active = satp >> U64(format.satp_fields[2].low) != 0
     for level, shift in format.steps:
-        inside = active & (table >= U64(TABLES)) & (table < U64(TABLES + TABLE_PAGES * 4096))
+        page, inside = page_of(table)
+        astray |= active & ~inside & (table >= U64(RAM)) & (table < U64(RAM + RAM_BYTES))
+        inside &= active
         index = va >> U64(shift) & U64(format.index_mask)
-        row = np.where(inside, table - U64(TABLES), U64(0)) >> U64(12)
-        pte = tables[row.astype(np.intp), index.astype(np.intp)]
+        pte = tables[page, index.astype(np.intp)]
         at = np.where(inside, table + index * U64(format.pte_bytes), at)
+        levels[inside] = level
         target = (pte >> U64(10) & U64(format.ppn_mask)) << U64(12)
         low = U64(format.page_bytes(level) - 1)
         napot = (pte >> U64(63) != 0) & (level == 0)
@@ -185,10 +217,10 @@ def naive_walk(va: Words, satp: Words, tables: Words, format: Format) -> tuple[W
         pa = np.where(inside, target & ~low_here | va & low_here, pa)
         pointer = inside & (pte & U64(0xF) == 1)
         active, table = pointer, target
-    return at, pa
+    return Naive(at, levels, pa, astray)
 
 
-def _parts(cases: npt.NDArray[np.void]) -> tuple[Words, Words]:
+def parts(cases: npt.NDArray[np.void]) -> tuple[Words, Words]:
     """The first byte of each access, and the first byte of its second page, or the same where there is none."""
     va = cases["va"]
     boundary = va + OP_BYTES[cases["op"]] - U64(1) & ~U64(0xFFF)
@@ -196,22 +228,29 @@ def _parts(cases: npt.NDArray[np.void]) -> tuple[Words, Words]:
 
 
 def harmless(cases: npt.NDArray[np.void], tables: Words, format: Format) -> npt.NDArray[np.bool_]:
-    """Cases whose every page is a data page or where no machine has anything."""
+    """Cases whose every page is a data page or where no machine has anything, and whose walks read tables only."""
     fine = np.ones(len(cases), dtype=np.bool_)
-    for va in _parts(cases):
+    for va in parts(cases):
         va = va & U64((1 << format.xlen) - 1)
         direct = cases["mstatus"] >> np.uint32(MPP_SHIFT) & 3 == 3
-        _, pa = naive_walk(va, np.where(direct, U64(0), cases["satp"]), tables, format)
+        walk = naive_walk(va, np.where(direct, U64(0), cases["satp"]), tables, format)
+        pa = walk.pa
         data = (pa >= U64(DATA)) & (pa < U64(DATA_END))
         nowhere = ((pa >= U64(HOLE)) & (pa < U64(RAM))) | (pa >= U64(RAM + RAM_BYTES))
-        fine &= data | nowhere
+        fine &= (data | nowhere) & ~walk.astray
     return fine
 
 
 def with_ptes(cases: npt.NDArray[np.void], tables: Words, format: Format) -> npt.NDArray[np.void]:
     """Tell the probe which PTEs to write down and to restore."""
-    first, second = _parts(cases)
-    cases["pte"][:, 0] = naive_walk(first, cases["satp"], tables, format)[0]
-    at = naive_walk(second & U64((1 << format.xlen) - 1), cases["satp"], tables, format)[0]
+    first, second = parts(cases)
+    cases["pte"][:, 0] = naive_walk(first, cases["satp"], tables, format).at
+    at = naive_walk(second & U64((1 << format.xlen) - 1), cases["satp"], tables, format).at
     cases["pte"][:, 1] = np.where(second != first, at, U64(0))
     return cases
+
+
+def harmless_part(batch: Batch) -> Batch:
+    """The batch without cases that could overwrite the probe, each told which PTEs it may change."""
+    cases = batch.cases[harmless(batch.cases, batch.tables, batch.format)]
+    return replace(batch, cases=with_ptes(cases, batch.tables, batch.format))

@@ -6,7 +6,8 @@ import struct
 from pathlib import Path
 
 from conformance.generate import Batch
-from conformance.layout import CASES, HEADER, RESULT, RESULTS, TABLES
+from conformance.layout import CASES, HEADER, RESULT, RESULTS
+from conformance.tables import pieces
 
 PROBES = Path(__file__).parent / "probe"
 PBMTE, ADUE = 1 << 62, 1 << 61
@@ -18,10 +19,10 @@ def build_image(batch: Batch) -> bytes:
     code, symbols = _probe(format.xlen)
     menvcfg = (PBMTE if batch.extensions.svpbmt else 0) | (ADUE if batch.extensions.svadu else 0)
     header = struct.pack("<4Q", CASES, len(batch.cases), RESULTS, menvcfg if format.xlen == 64 else menvcfg >> 32)
-    tables = batch.tables.astype(f"<u{format.pte_bytes}").tobytes()
     symbols |= {"begin_signature": RESULTS, "end_signature": RESULTS + len(batch.cases) * RESULT.itemsize}
-    pieces = [(0x8000_0000, code), (HEADER, header), (TABLES, tables), (CASES, batch.cases.tobytes())]
-    return _elf(format.xlen, pieces, symbols)
+    start = [(0x8000_0000, code), (HEADER, header)]
+    body = [*start, *pieces(batch.tables, format), (CASES, batch.cases.tobytes())]
+    return _elf(format.xlen, body, symbols)
 
 
 def _probe(xlen: int) -> tuple[bytes, dict[str, int]]:

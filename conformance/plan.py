@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from conformance.corners import make_corners
 from conformance.directed import make_directed
-from conformance.generate import Batch, harmless, make_batch
+from conformance.generate import Batch, make_batch
+from conformance.spaces import make_spaces
 from pagebook.mmu import Extensions
 from pagebook.sv import SV32, SV39, SV48, SV57, Format
 
@@ -23,17 +25,11 @@ def combinations() -> list[tuple[Format, Extensions]]:
 
 
 def batches(cases: int, first_seed: int, rounds: int) -> Iterator[Batch]:
-    """In each round a random batch of ``cases`` for every combination; the directed ones come with the first round."""
+    """In each round random graphs and listable spaces for every combination; what is directed comes with the first."""
     for seed in range(first_seed, first_seed + rounds):
         for format, extensions in combinations():
             yield make_batch(format, extensions, seed, cases)
+            yield make_spaces(format, extensions, seed, max(1, cases // 2))
             if seed == first_seed:
-                yield only_harmless(make_directed(format, extensions))
-
-
-def only_harmless(batch: Batch) -> Batch:
-    """The batch without cases that could overwrite the probe."""
-    return Batch(
-        batch.format, batch.extensions, batch.seed, batch.tables,
-        batch.cases[harmless(batch.cases, batch.tables, batch.format)],
-    )  # fmt: skip
+                yield make_directed(format, extensions)
+                yield make_corners(format, extensions)

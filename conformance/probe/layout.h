@@ -5,7 +5,7 @@
 #define RAM             0x80000000
 #define HEADER          0x80008000   // count of cases, menvcfg bits
 #define DATA            0x81000000   // every aligned 8-byte word here holds its own address, but for the code slots
-#define DATA_END        0x82000000
+#define DATA_END        0x81fff000   // the last page of memory is the host's
 #define CODE_SLOT       0xfe0        // in every data page: lui a0, page number; ecall
 #define WITNESS_SLOT    0xfd0        // in every data page: never the target of an access
 #define PAGE            4096
