@@ -29,6 +29,7 @@ from pagebook.sv import A, D
 
 U64 = np.uint64
 Results = npt.NDArray[np.void]
+Flags = npt.NDArray[np.bool_]
 PRIVILEGE = {0: "U", 1: "S", 3: "M"}
 
 

@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from conformance.compare import Results, memory_of
 from conformance.generate import Batch, naive_walk, parts
-from conformance.layout import NONE, OP_BYTES, OP_FETCH, OP_KIND
+from conformance.layout import NONE, OP_FETCH
 from conformance.tables import Words, ptes_at
 from pagebook.columns import Columns
-from pagebook.mmu import Kind
 from pagebook.scan import Scan, scan
 from pagebook.sv import RWX, A, D, Format, V
 from pagebook.table import AddressSpace
@@ -199,9 +198,3 @@ def _run_flags(rows: npt.NDArray[np.void], runs: npt.NDArray[np.void]) -> npt.ND
         number, covered = _covering(runs, rows["va"])
         np.bitwise_or.at(out, number[covered], rows["flags"][covered])
     return out
-
-
-def compared(batch: Batch) -> Flags:
-    """The cases that ask a listing: all but misaligned AMOs, which fault before any translation."""
-    amo = OP_KIND[batch.cases["op"]] == Kind.AMO
-    return ~(amo & (batch.cases["va"] % OP_BYTES[batch.cases["op"]] != 0))

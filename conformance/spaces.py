@@ -85,9 +85,9 @@ def _run(rng: np.random.Generator, format: Format, level: int, start: int) -> Wo
     flags = V | int(rng.choice(RIGHTS)) | int(rng.choice([0, U])) | int(rng.choice([0, G])) | int(rng.choice(4)) << 8
     ptes = (pas >> U64(12) & U64(format.ppn_mask)) << U64(10) | U64(flags)
     if format.xlen == 64:
-        if rng.random() < 0.25:
+        if rng.random() < 0.2:
             ptes |= U64(int(rng.integers(0, 4)) << 61)
-        if rng.random() < 0.35:
+        if rng.random() < (0.08 if level else 0.4):
             ptes = _napot(rng, ptes, level, start)
     ptes |= U64(int(rng.choice([0, A, A | D, A | D])))
     return _spoilt(rng, ptes, format)
@@ -142,7 +142,7 @@ def _descend(
     )
     va, page, active = np.zeros(count, np.uint64), page_of(root)[0], np.ones(count, np.bool_)
     for level, shift in format.steps:
-        down = (rng.random(count) < 0.6) & (level > 0)
+        down = (rng.random(count) < 0.8) & (level > 0)
         column = rng.integers(0, most, count)
         index = np.where(down, pointers[page, column], choices[page, column])
         index = np.where(rng.random(count) < 0.05, rng.integers(0, format.entries, count), index)
