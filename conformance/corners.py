@@ -22,6 +22,8 @@ from conformance.layout import (
     MPRV,
     MXR,
     OP_FETCH,
+    RAM,
+    RAM_BYTES,
     SUM,
     TABLE_PAGES,
 )
@@ -31,7 +33,12 @@ from pagebook.sv import A, D, Format, R, U, V, W, X
 
 U64 = np.uint64
 Row = tuple[int, int, tuple[int, int], int, int]
-LOAD2, LOAD4, LOAD8, STORE2, STORE4, STORE8, SWAP4 = 1, 2, 3, 5, 6, 7, 8
+LOAD2, LOAD4, LOAD8, STORE2, STORE4, STORE8, SWAP4, SWAP8 = 1, 2, 3, 5, 6, 7, 8, 9
+# How far below an end an access starts: over it, just up to it, and AMOs that are aligned and not.
+OVER = (
+    (LOAD2, 1), (LOAD4, 2), (STORE2, 1), (STORE4, 3), (LOAD8, 4), (STORE8, 7),
+    (LOAD2, 2), (LOAD4, 4), (STORE8, 8), (SWAP4, 4), (SWAP4, 2), (SWAP8, 8), (SWAP8, 4),
+)  # fmt: skip
 SUPERPAGE = DATA + (4 << 20)  # aligned to 4 MiB, so that it is sound on the first two levels
 EDGES = (
     V | R | W | X | U | A | D,
@@ -46,7 +53,7 @@ EDGES = (
 def make_corners(format: Format, extensions: Extensions) -> Batch:
     """One batch with every corner of a format."""
     tables = np.zeros((TABLE_PAGES, format.entries), np.uint64)
-    rows = [*_last_word(format, tables), *_edges(format, tables)]
+    rows = [*_last_word(format, tables), *_edges(format, tables), *_no_root(format)]
     return harmless_part(Batch("corners", format, extensions, 0, tables, np.array(rows, dtype=CASE)))
 
 
@@ -64,15 +71,15 @@ def _regimes() -> Iterator[int]:
 
 
 def _last_word(format: Format, tables: Words) -> Iterator[Row]:
-    """The last page of memory is a table whose last entry is a leaf with A and D clear, and the one before it points
-    back at the table: so the last word of memory serves as a PTE of every level."""
+    """The last page of memory is a table whose last entry is a leaf with A and D clear, and the two before it point
+    back at the table: so the last word of memory serves as a PTE of every level, by many ways."""
     last = format.entries - 1
     tables[LAST_PAGE, last] = format.pte(SUPERPAGE, V | R | W | X | U)
-    tables[LAST_PAGE, last - 1] = _pointer(LAST_PAGE)
+    tables[LAST_PAGE, last - 2 : last] = _pointer(LAST_PAGE)
     for level in range(format.levels):
         va = 0
         for other, shift in format.steps:
-            va |= (last if other == level else last - 1 if other > level else 0) << shift
+            va |= (last if other == level else last - 1 - other % 2 if other > level else 0) << shift
         if level > 1:
             va |= SUPERPAGE & format.page_bytes(level) - 1
         for op, offset in ((LOAD4, 0x248), (STORE4, 0x248), (SWAP4, 0x248), (OP_FETCH, CODE_SLOT)):
@@ -105,7 +112,15 @@ def _over(format: Format, satp: int) -> Iterator[Row]:
     """Accesses that start below the end of the address space, or of its lower half, or of what is not canonical."""
     ends = {1 << format.xlen, 1 << format.va_bits - 1, (1 << format.xlen) - (1 << format.va_bits - 1)}
     for end in sorted(ends):
-        for op, back in ((LOAD2, 1), (LOAD4, 2), (STORE2, 1), (STORE4, 3), (LOAD8, 4), (STORE8, 7), (SWAP4, 4)):
-            if format.xlen == 64 or op not in (LOAD8, STORE8):
+        for op, back in OVER:
+            if format.xlen == 64 or op not in (LOAD8, STORE8, SWAP8):
                 for mpp in (0, 1):
                     yield satp, end - back, (0, 0), op, mpp << MPP_SHIFT | MPRV | SUM
+
+
+def _no_root(format: Format) -> Iterator[Row]:
+    """satp names a table where no memory is: just below RAM, just above it, and far away."""
+    far = format.ppn_mask << 12
+    for root in (HOLE, RAM - 4096, RAM + RAM_BYTES, far):
+        for op, offset in ((LOAD4, 0), (STORE4, 0xFFE), (SWAP4, 0), (OP_FETCH, CODE_SLOT)):
+            yield format.satp(root), DATA | offset, (0, 0), op, MPRV

@@ -17,6 +17,7 @@ from conformance.generate import Batch, naive_walk, parts
 from conformance.layout import NONE, OP_FETCH
 from conformance.tables import Words, ptes_at
 from pagebook.columns import Columns
+from pagebook.errors import OutsideMemory
 from pagebook.scan import Scan, scan
 from pagebook.sv import RWX, A, D, Format, V
 from pagebook.table import AddressSpace
@@ -28,12 +29,16 @@ OUTSIDE, LAST_POINTER, MISALIGNED = range(3)
 
 @dataclass(frozen=True)
 class Pages:
-    """One page of some cases: its address, the last PTE that a naive walk reads, and the frame if it was reached."""
+    """One page of some cases: its address, the last PTE that a naive walk reads and the address that it would give.
+
+    ``frame`` is where the machine got if it ``reached`` the page; a fetch tells only the bits of ``frame_mask``.
+    """
 
     va: Words
     at: Words
     pte: Words
     level: npt.NDArray[np.uint8]
+    pa: Words
     reached: Flags
     frame: Words
     frame_mask: Words
@@ -50,8 +55,11 @@ def contradictions(batch: Batch, machine: Results) -> Flags:
     roots = (cases["satp"] & U64(format.ppn_mask)) << U64(12)
     for root in np.unique(roots).tolist():
         rows = np.flatnonzero(roots == root)
-        space = AddressSpace(memory, root, format)
-        listing = _Listing(scan(space), format)
+        try:
+            listing = _Listing(scan(AddressSpace(memory, root, format)), format)
+        except OutsideMemory:  # nothing to list, and nothing to reach
+            bad[rows] = machine["cause"][rows] == NONE
+            continue
         for number in (0, 1):
             pages = _pages(batch, machine, rows, number)
             chosen = slice(None) if number == 0 else _straddles(batch)[rows]
@@ -73,7 +81,7 @@ def _pages(batch: Batch, machine: Results, rows: npt.NDArray[np.intp], number: i
     fetch = cases["op"] == OP_FETCH
     frame = np.where(fetch, results["value"], results["witness"][:, number])
     mask = np.where(fetch, U64(0xFFFF_F000), ~U64(0xFFF))
-    return Pages(va, walk.at, ptes_at(batch.tables, walk.at, format), walk.level, good, frame, mask)
+    return Pages(va, walk.at, ptes_at(batch.tables, walk.at, format), walk.level, walk.pa, good, frame, mask)
 
 
 class _Listing:
@@ -142,6 +150,7 @@ class _Listing:
         bad |= rows["napot"] != (pte >> U64(63) != 0 if wide else False)
         reached = rows["pa"] + (pages.va - rows["va"])
         bad |= pages.reached & ((reached ^ pages.frame) & pages.frame_mask != 0)
+        bad |= (self._expected(pages) != MISALIGNED) & (reached != pages.pa)
         tables = zip((pages.at & ~U64(0xFFF)).tolist(), level.tolist(), strict=True)
         return bad | np.array([pair not in self.tables for pair in tables], np.bool_)
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.generate import Batch, harmless_part, operations, regimes
-from conformance.layout import CASE, DATA, DATA_END, HOLE, LAST_PAGE, OP_FETCH, TABLE_PAGES
+from conformance.layout import CASE, DATA, DATA_END, HOLE, LAST_PAGE, OP_FETCH, RAM, RAM_BYTES, TABLE_PAGES
 from conformance.tables import Words, page_address, page_addresses, page_of
 from pagebook.mmu import Extensions
 from pagebook.sv import RWX, A, D, Format, G, R, U, V, W, X
@@ -21,6 +21,7 @@ ROOTS = 6
 POINTERS = {2: 24, 3: 7, 4: 4, 5: 3}  # in each table, by the number of levels: some hundred tables in each space
 RIGHTS = (R, R | W, X, R | X, R | W | X, R | W | X)
 N = 1 << 63
+FULL = V | R | W | X | U | A | D
 
 
 def make_spaces(format: Format, extensions: Extensions, seed: int, count: int) -> Batch:
@@ -49,16 +50,19 @@ def _fill(rng: np.random.Generator, table: Words, format: Format, level: int, be
         start = int(rng.integers(0, format.entries))
         run = _run(rng, format, level, start)[: format.entries - start]
         table[start : start + len(run)] = run
+    if not level:
+        table[0] = format.pte(DATA + (4 << 20), FULL)
+        table[-1] = format.pte(DATA + int(rng.integers(0, 4000)) * 4096, V | R | W | X | U)
+        return
     places = rng.choice(format.entries, POINTERS[format.levels], replace=False)
-    if level:
-        places[:3] = rng.choice([0, format.entries // 2 - 1, format.entries // 2, format.entries - 1], 3, replace=False)
+    places[:3] = rng.choice([0, format.entries // 2 - 1, format.entries // 2, format.entries - 1], 3, replace=False)
     for place in places.tolist():
         table[place] = _pointer(rng, format, below)
-    if level and rng.random() < 0.5:
+    if rng.random() < 0.5:
         table[places[0]] = table[places[1]]
-    if not level:
-        table[places[1:]] = 0
-        table[-1] = format.pte(DATA + int(rng.integers(0, 4000)) * 4096, V | R | W | X | U)
+    if level == 1:  # a superpage, and 4 KiB pages where it ends in both address spaces
+        table[5] = format.pte(DATA + (4 << 20) - format.page_bytes(1), FULL)
+        table[6] = _pointer(rng, format, below)
 
 
 def _pointer(rng: np.random.Generator, format: Format, below: npt.NDArray[np.intp]) -> int:
@@ -66,7 +70,7 @@ def _pointer(rng: np.random.Generator, format: Format, below: npt.NDArray[np.int
     page = page_address(int(rng.choice(below))) if len(below) else DATA
     chance = rng.random()
     if chance < 0.06:
-        page = HOLE
+        page = int(rng.choice([HOLE, RAM - 4096, RAM + RAM_BYTES]))
     pte = format.pte(page, V)
     if chance > 0.94:
         pte |= int(rng.choice([A, D, U, *(1 << bit for bit in range(54, 64) if format.xlen == 64)]))
@@ -109,7 +113,8 @@ def _spoilt(rng: np.random.Generator, ptes: Words, format: Format) -> Words:
     flip = U64(1) << rng.choice(np.array(bits, np.uint64), len(ptes))
     ptes = np.where(rng.random(len(ptes)) < 0.12, ptes ^ flip, ptes)
     dirty = rng.random(len(ptes)) < 0.12
-    return np.where(dirty, ptes ^ U64(A | D), ptes)
+    ptes = np.where(dirty, ptes ^ U64(A | D), ptes)
+    return np.insert(ptes, len(ptes) // 2, 0) if rng.random() < 0.2 else ptes  # the frames go on behind a hole
 
 
 def _cases(rng: np.random.Generator, format: Format, tables: Words, count: int) -> npt.NDArray[np.void]:
