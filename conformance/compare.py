@@ -46,7 +46,19 @@ class Expected:
 
 
 def memory_of(batch: Batch) -> Memory:
-    """The machine's RAM with the batch's tables in it."""
+    """The machine's RAM with the batch's tables in it; the same one again while the tables are the same."""
+    global _last
+    tables, memory = _last
+    if tables is not batch.tables:
+        memory = _filled(batch)
+        _last = batch.tables, memory
+    return memory
+
+
+_last: tuple[object, Memory] = (None, Memory([]))
+
+
+def _filled(batch: Batch) -> Memory:
     ram = bytearray(RAM_BYTES)
     for at, data in pieces(batch.tables, batch.format):
         ram[at - RAM : at - RAM + len(data)] = data

@@ -8,6 +8,7 @@ is no row, and a pointer or a superpage that no walk can use is listed as a prob
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from conformance.layout import NONE, OP_FETCH
 from conformance.tables import Words, ptes_at
 from pagebook.columns import Columns
 from pagebook.errors import OutsideMemory
+from pagebook.memory import Memory
 from pagebook.scan import Scan, scan
 from pagebook.sv import RWX, A, D, Format, V
 from pagebook.table import AddressSpace
@@ -56,7 +58,7 @@ def contradictions(batch: Batch, machine: Results) -> Flags:
     for root in np.unique(roots).tolist():
         rows = np.flatnonzero(roots == root)
         try:
-            listing = _Listing(scan(AddressSpace(memory, root, format)), format)
+            listing = _listing(memory, root, format)
         except OutsideMemory:  # nothing to list, and nothing to reach
             bad[rows] = machine["cause"][rows] == NONE
             continue
@@ -65,6 +67,12 @@ def contradictions(batch: Batch, machine: Results) -> Flags:
             chosen = slice(None) if number == 0 else _straddles(batch)[rows]
             bad[rows[chosen]] |= listing.wrong(pages[chosen] if number else pages)
     return bad
+
+
+@lru_cache(maxsize=128)
+def _listing(memory: Memory, root: int, format: Format) -> _Listing:
+    """The same listing serves every set of extensions."""
+    return _Listing(scan(AddressSpace(memory, root, format)), format)
 
 
 def _straddles(batch: Batch) -> Flags:

@@ -70,7 +70,7 @@ def _pointer(rng: np.random.Generator, format: Format, below: npt.NDArray[np.int
     page = page_address(int(rng.choice(below))) if len(below) else DATA
     chance = rng.random()
     if chance < 0.06:
-        page = int(rng.choice([HOLE, RAM - 4096, RAM + RAM_BYTES]))
+        page = int(rng.choice([HOLE, RAM - 4096, RAM + RAM_BYTES, page | _far(rng, format)]))
     pte = format.pte(page, V)
     if chance > 0.94:
         pte |= int(rng.choice([A, D, U, *(1 << bit for bit in range(54, 64) if format.xlen == 64)]))
@@ -85,6 +85,8 @@ def _run(rng: np.random.Generator, format: Format, level: int, start: int) -> Wo
     first = base + int(rng.integers(0, max(1, (DATA_END - DATA) // span))) * span
     if level and rng.random() < 0.15:
         first += 4096 << int(rng.integers(0, level * format.index_bits))
+    if rng.random() < 0.06:
+        first |= _far(rng, format)
     pas = U64(first) + np.arange(count, dtype=np.uint64) * U64(span)
     flags = V | int(rng.choice(RIGHTS)) | int(rng.choice([0, U])) | int(rng.choice([0, G])) | int(rng.choice(4)) << 8
     ptes = (pas >> U64(12) & U64(format.ppn_mask)) << U64(10) | U64(flags)
@@ -95,6 +97,11 @@ def _run(rng: np.random.Generator, format: Format, level: int, start: int) -> Wo
             ptes = _napot(rng, ptes, level, start)
     ptes |= U64(int(rng.choice([0, A, A | D, A | D])))
     return _spoilt(rng, ptes, format)
+
+
+def _far(rng: np.random.Generator, format: Format) -> int:
+    """A bit above all memory, so that an address with it looks like one in memory to those who forget the bit."""
+    return 1 << int(rng.integers(33, 12 + format.ppn_mask.bit_length()))
 
 
 def _napot(rng: np.random.Generator, ptes: Words, level: int, start: int) -> Words:
