@@ -14,6 +14,7 @@ from conformance.layout import (
     CASE,
     CODE_SLOT,
     DATA,
+    HOLE,
     MPP_SHIFT,
     MPRV,
     MXR,
@@ -59,7 +60,7 @@ def _entries(format: Format, level: int) -> list[int]:
         ppn = DATA + 0x10_0000 >> 12
     entries = [ppn << 10 | flags for flags in range(256) if flags & RWX or not flags & V]
     entries += [_pointer(format.levels - level) | bit for bit in (1 << 4, 1 << 5, 1 << 6, 1 << 7)]
-    entries += [0x4000_0000 >> 12 << 10 | V]  # a table in a hole
+    entries += [format.pte(HOLE, V)]  # a table in a hole
     entries += [ppn + (1 << bit) << 10 | FULL for bit in range(4 + level * format.index_bits)]
     if format.xlen == 64:
         entries += [ppn << 10 | FULL | 1 << bit for bit in range(54, 64)]

@@ -20,6 +20,7 @@ from conformance.layout import (
     DATA_END,
     FETCH,
     HOLE,
+    HOLE_END,
     MPP_SHIFT,
     MPRV,
     MXR,
@@ -31,6 +32,7 @@ from conformance.layout import (
     RAM_BYTES,
     SUM,
     TABLE_PAGES,
+    WINDOWS,
     WITNESS_SLOT,
 )
 from conformance.tables import page_addresses, page_of
@@ -236,9 +238,15 @@ def harmless(cases: npt.NDArray[np.void], tables: Words, format: Format) -> npt.
         walk = naive_walk(va, np.where(direct, U64(0), cases["satp"]), tables, format)
         pa = walk.pa
         data = (pa >= U64(DATA)) & (pa < U64(DATA_END))
-        nowhere = ((pa >= U64(HOLE)) & (pa < U64(RAM))) | (pa >= U64(RAM + RAM_BYTES))
+        hole = (pa >= U64(HOLE)) & (pa < U64(HOLE_END))
+        nowhere = hole | in_window(pa) & (pa < U64(RAM)) | (pa >= U64(RAM + RAM_BYTES))
         fine &= (data | nowhere) & ~walk.astray
     return fine
+
+
+def in_window(pa: Words) -> npt.NDArray[np.bool_]:
+    """Where QEMU has a bus with nothing on it."""
+    return np.any([(pa >= U64(low)) & (pa < U64(end)) for low, end in WINDOWS], axis=0)
 
 
 def with_ptes(cases: npt.NDArray[np.void], tables: Words, format: Format) -> npt.NDArray[np.void]:

@@ -14,7 +14,8 @@ CASES = 0x8060_0000
 RESULTS = 0x8090_0000
 DATA = 0x8100_0000
 DATA_END = LAST = 0x81FF_F000  # the last page of memory is a table
-HOLE = 0x4000_0000  # nothing is there on any of the machines
+HOLE, HOLE_END = 0x2400_0000, 0x3000_0000  # nothing is there on any of the machines
+WINDOWS = ((0x4000_0000, RAM), (0x4_0000_0000, 0x8_0000_0000))  # nothing on Spike; on QEMU a PCI bus, which reads as 1s
 CODE_SLOT = 0xFE0
 WITNESS_SLOT = 0xFD0
 MOST_CASES = 75_000

@@ -20,7 +20,7 @@ from conformance.image import build_image
 from conformance.layout import RAM, RAM_BYTES, RESULT, RESULTS
 
 Results = npt.NDArray[np.void]
-TIMEOUT = 300
+TIMEOUT = 120
 
 
 class MachineMissing(Exception):
