@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,7 @@ def _cut(batch: Batch, every: list[Extensions]) -> Batch:
 
 
 def _chosen(batch: Batch, statuses: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
-    """Three cases of each coarse likeness, one of each fine one."""
+    """Two cases of each coarse likeness, one of each fine one."""
     order = np.random.default_rng(SEED).permutation(len(batch.cases))
     fine, coarse = _likeness(batch, statuses)
     picked = [_first(fine[order], 1), _first(coarse[order], 2)]
@@ -87,7 +88,11 @@ def _likeness(batch: Batch, statuses: npt.NDArray[np.uint8]) -> tuple[npt.NDArra
         fine += [page]
     if batch.name == "corners":
         fine += [other, cases["va"] >> U64(batch.format.va_bits - 2)]
-    return (np.stack([column.astype(np.int64) for column in columns], axis=1) for columns in (fine, coarse))
+    return _rows(fine), _rows(coarse)
+
+
+def _rows(columns: list[npt.NDArray[Any]]) -> npt.NDArray[np.int64]:
+    return np.stack([column.astype(np.int64) for column in columns], axis=1)
 
 
 def _frame(pte: Words, level: npt.NDArray[np.uint8], format: Format) -> Words:

@@ -64,8 +64,8 @@ def contradictions(batch: Batch, machine: Results) -> Flags:
             continue
         for number in (0, 1):
             pages = _pages(batch, machine, rows, number)
-            chosen = slice(None) if number == 0 else _straddles(batch)[rows]
-            bad[rows[chosen]] |= listing.wrong(pages[chosen] if number else pages)
+            chosen = _straddles(batch)[rows] if number else np.ones(len(rows), np.bool_)
+            bad[rows[chosen]] |= listing.wrong(pages[chosen])
     return bad
 
 

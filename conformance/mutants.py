@@ -31,15 +31,29 @@ MUTANTS = (
     Mutant("mmu.py", "[kind], last.va)", "[kind], parts[0].va)", "tval names the first page when the second faults"),
     Mutant("mmu.py", "Kind.STORE: 15, Kind.AMO: 15}", "Kind.STORE: 15, Kind.AMO: 13}", "AMO page faults are loads'"),
     Mutant("mmu.py", "Kind.STORE: 7, Kind.AMO: 7}", "Kind.STORE: 7, Kind.AMO: 5}", "AMO access faults are loads'"),
-    Mutant("mmu.py", 'Rule("table-outside", 2, True', 'Rule("table-outside", 2, False', "a PTE outside: page fault"),
-    Mutant("mmu.py", 'Rule("target-outside", 10, True', 'Rule("target-outside", 10, False', "no memory: page fault"),
-    Mutant("mmu.py", "kind is Kind.AMO and va % size:", "kind is Kind.AMO and va % 4:", "8-byte AMOs need 4 only"),
+    Mutant(
+        "mmu.py",
+        'Rule("table-outside", 2, True',
+        'Rule("table-outside", 2, False',
+        "a PTE outside memory is a page fault",
+    ),
+    Mutant(
+        "mmu.py",
+        'Rule("target-outside", 10, True',
+        'Rule("target-outside", 10, False',
+        "an address without memory is a page fault",
+    ),
+    Mutant(
+        "mmu.py", "kind is Kind.AMO and va % size:", "kind is Kind.AMO and va % 4:", "an 8-byte AMO may be aligned to 4"
+    ),
     Mutant(
         "mmu.py", "            if part.rule:\n", "            if not part.rule:\n", "the second page is not looked at"
     ),
     Mutant("mmu.py", 'if regime.priv == "M" or format is None:', "if format is None:", "M-mode is translated"),
     Mutant("mmu.py", "if not format.is_canonical(va):", "if va >> 62 == 1:", "non-canonical addresses are translated"),
-    Mutant("mmu.py", "D if kind in (Kind.STORE, Kind.AMO) else 0)", "D if kind is Kind.STORE else 0)", "AMO sets no D"),
+    Mutant(
+        "mmu.py", "D if kind in (Kind.STORE, Kind.AMO) else 0)", "D if kind is Kind.STORE else 0)", "an AMO sets no D"
+    ),
     Mutant("mmu.py", "after = pte | A | (D", "after = pte | (D", "A is not set"),
     Mutant(
         "mmu.py",
@@ -52,17 +66,30 @@ MUTANTS = (
         "mmu.py", "return tuple(found), True", "return tuple(found), False", "a table outside memory is not noticed"
     ),
     Mutant(
-        "mmu.py", "format.page_bytes(level) - 1:", "(format.page_bytes(level) >> 1) - 1:", "half-aligned superpages"
+        "mmu.py",
+        "format.page_bytes(level) - 1:",
+        "(format.page_bytes(level) >> 1) - 1:",
+        "a superpage may be aligned to half its size",
     ),
-    Mutant("mmu.py", "if level and (pte >> 10", "if level == 1 and (pte >> 10", "misaligned gigapages and above"),
+    Mutant(
+        "mmu.py",
+        "if level and (pte >> 10",
+        "if level == 1 and (pte >> 10",
+        "superpages of 1 GiB and above may be misaligned",
+    ),
     Mutant(
         "mmu.py",
         "            if not pte & U:",
         "            if not pte & U and kind is not Kind.FETCH:",
-        "U runs S pages",
+        "U-mode runs supervisor pages",
     ),
-    Mutant("mmu.py", "(kind is Kind.FETCH or not regime.sum)", "not regime.sum", "S runs user pages with SUM"),
-    Mutant("mmu.py", "(kind is Kind.FETCH or not regime.sum)", "kind is Kind.FETCH", "S reads user pages without SUM"),
+    Mutant("mmu.py", "(kind is Kind.FETCH or not regime.sum)", "not regime.sum", "S-mode runs user pages with SUM"),
+    Mutant(
+        "mmu.py",
+        "(kind is Kind.FETCH or not regime.sum)",
+        "kind is Kind.FETCH",
+        "S-mode reads user pages without SUM",
+    ),
     Mutant("mmu.py", "            if not pte & X:", "            if not pte & (R | X):", "what can be read can be run"),
     Mutant("mmu.py", "not (regime.mxr and pte & X):", "not pte & X:", "what can be run can be read without MXR"),
     Mutant("mmu.py", "not (regime.mxr and pte & X):", "True:", "MXR makes nothing readable"),
@@ -71,13 +98,13 @@ MUTANTS = (
         "mmu.py",
         "            if not pte & A:",
         "            if kind is not Kind.FETCH and not pte & A:",
-        "Svade: fetch needs no A",
+        "with Svade a fetch needs no A",
     ),
     Mutant(
         "mmu.py",
         "if kind in (Kind.STORE, Kind.AMO) and not pte & D:",
         "if kind is Kind.STORE and not pte & D:",
-        "Svade: AMO needs no D",
+        "with Svade an AMO needs no D",
     ),
     Mutant("mmu.py", "        if not pte & V:", "        if not pte:", "absent means zero"),
     Mutant("mmu.py", "if pte & (R | W) == W:", "if pte & RWX == W:", "W and X without R is a right"),
@@ -91,10 +118,10 @@ MUTANTS = (
         "mmu.py", "if n and not self", "if n and level and not self", "without Svnapot N is ignored on the last level"
     ),
     Mutant("mmu.py", "if pbmt and not self", "if pbmt == 3 and not self", "without Svpbmt memory types are taken"),
-    Mutant("mmu.py", "if pbmt == 3:", "if pbmt == 3 and not level:", "memory type 3 in superpages"),
-    Mutant("mmu.py", "if n and (level or pte", "if n and (not level and pte", "N in a superpage"),
-    Mutant("mmu.py", "& 0xF != 8):", "& 0x7 != 0):", "N with low bits 0000"),
-    Mutant("mmu.py", "& 0xF != 8):", "& 0x8 != 8):", "N with any low bits from 1000 on"),
+    Mutant("mmu.py", "if pbmt == 3:", "if pbmt == 3 and not level:", "memory type 3 is taken in superpages"),
+    Mutant("mmu.py", "if n and (level or pte", "if n and (not level and pte", "N in a superpage is ignored"),
+    Mutant("mmu.py", "& 0xF != 8):", "& 0x7 != 0):", "N with low bits 0000 is a page"),
+    Mutant("mmu.py", "& 0xF != 8):", "& 0x8 != 8):", "N with any low bits from 1000 on is a page"),
     Mutant(
         "scan.py",
         "pointer = flags & KIND_MASK == POINTER",

@@ -36,6 +36,9 @@ def main() -> int:
     if sys.argv[1:2] == ["--ask"]:
         print(json.dumps(dict(_ask(sys.argv[2:]))))
         return 0
+    if sys.argv[1:2] == ["--table"]:
+        print(table())
+        return 0
     missed = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for mutant, caught in zip(MUTANTS, pool.map(judge, MUTANTS), strict=True):
@@ -43,6 +46,15 @@ def main() -> int:
             print(f"{mutant.file:8} {mutant.breaks}: {caught or 'NOT CAUGHT'}", flush=True)
     print(f"{len(MUTANTS)} faults, {missed} not caught")
     return 1 if missed else 0
+
+
+def table() -> str:
+    """The faults as a table for the documentation."""
+    code = lambda text: "`" + " ".join(text.split()).replace("|", "\\|") + "`"  # noqa: E731
+    rows = [
+        f"| {number} | `{m.file}` | {m.breaks} | {code(m.old)} | {code(m.new)} |" for number, m in enumerate(MUTANTS, 1)
+    ]
+    return "\n".join(["| | file | what is wrong then | today | the fault |", "|---|---|---|---|---|", *rows])
 
 
 def judge(mutant: Mutant) -> str:

@@ -16,6 +16,7 @@ from conformance.directed import make_directed
 from conformance.generate import Batch, harmless, make_batch
 from conformance.layout import LAST_PAGE, NONE, TABLE_PAGES
 from conformance.mutants import MUTANTS, Mutant
+from conformance.mutate import table
 from conformance.opinion import DEVIATIONS, askable, opinion_on
 from conformance.plan import combinations
 from conformance.spaces import make_spaces
@@ -116,3 +117,15 @@ def test_an_amo_that_faults_as_a_load_is_counted_as_such() -> None:
 def test_every_deviation_is_listed_once_and_says_what_the_specification_says() -> None:
     assert len({one.id for one in DEVIATIONS}) == len(DEVIATIONS)
     assert all(one.does and one.says for one in DEVIATIONS)
+
+
+PAGE = (ROOT / "docs" / "conformance.md").read_text()
+
+
+def test_the_page_lists_the_faults_as_they_are() -> None:
+    assert table() in PAGE
+
+
+def test_the_page_lists_the_deviations_of_qemu_as_they_are() -> None:
+    rows = re.findall(r"^\| ([\d,]+) \| `([a-z-]+)` \| (.+?) \| (.+?) \|$", PAGE, re.M)
+    assert [row[1:] for row in rows] == [(one.id, one.does, one.says) for one in DEVIATIONS]

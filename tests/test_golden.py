@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conformance import listing
+from conformance import golden, listing
 from conformance.compare import Results, differences, expect_from_batch, expect_from_scalar
 from conformance.generate import Batch, naive_walk, parts
-from conformance.golden import recorded
 from conformance.layout import LAST, MPP_SHIFT, MXR, NONE, OP_KIND, OPERATIONS, SUM
 from conformance.plan import combinations
 from conformance.report import TRANSLATORS, disagreements, translators_of
@@ -25,6 +25,11 @@ U64 = np.uint64
 N, SOFTWARE = U64(1 << 63), U64(3 << 59)
 WIDE = [fmt for fmt in FORMATS.values() if fmt.xlen == 64]
 ONLY_WIDE = {"non-canonical", "reserved-bits", "n-reserved", "pbmt-reserved", "pbmt-3", "napot-reserved"}
+
+
+@lru_cache
+def recorded(format: Format) -> list[tuple[Batch, Results]]:
+    return list(golden.recorded(format))
 
 
 def names(batch: Batch) -> str:
@@ -127,7 +132,7 @@ def test_sum_and_mxr_and_every_operation_are_recorded_on_and_off(format: Format)
 
 
 def test_a_wrong_mmu_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    batch, machine = next(recorded(FORMATS["sv39"]))
+    batch, machine = recorded(FORMATS["sv39"])[0]
     assert not disagreements(batch, machine, "scalar").any()
     judge = Mmu.judge
     monkeypatch.setattr(Mmu, "judge", lambda *args: None if (rule := judge(*args)) == "not-writable" else rule)
