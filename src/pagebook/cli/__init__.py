@@ -1,7 +1,7 @@
 """The command line: verbs on targets.
 
-This module and those with the verbs' words (`words`, `machines`, `accesses`) import nothing heavy, so that ``--help``
-is quick.  What a verb does is in `pagebook.cli.verbs`, imported when one is called.
+This module and those with the verbs' words (`words`, `machines`, `accesses`, `batches`) import nothing heavy, so that
+``--help`` is quick.  What a verb does is in `pagebook.cli.verbs`, imported when one is called.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import click
 
 from pagebook import __version__
 from pagebook.cli.accesses import walk
+from pagebook.cli.batches import translate
 from pagebook.cli.machines import boot, maps, tree
 from pagebook.cli.words import BAD_CALL, INTERRUPTED, OK
 from pagebook.errors import PagebookError
@@ -36,6 +37,7 @@ def cli() -> None:
     pagebook maps                 every mapping of every address space
     pagebook tree --space init    the page tables themselves
     pagebook walk 0x80000000      one address, level by level
+    pagebook translate 0 0x1000   many addresses, a row out for each
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
 
     Exit status: 0; 1 when the address is not mapped or nothing was found; 2 when the call or the target is bad;
@@ -43,7 +45,7 @@ def cli() -> None:
     """
 
 
-for verb in (boot, maps, tree, walk):
+for verb in (boot, maps, tree, walk, translate):
     cli.add_command(verb)
 
 

@@ -1,0 +1,120 @@
+"""Answers as rows of CSV, as JSON lines, or as Parquet: the address, and what the access to it came to.
+
+The columns are the same in each.  Where an access has no such thing, CSV has an empty cell and the others null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pagebook.batch import RULE_NAMES, Answers, Words
+from pagebook.errors import PagebookError
+
+COLUMNS = ("va", "cause", "tval", "pa", "pte_pa", "pte_after", "rule")
+ROW_GROUP = 1 << 17  # rows that Parquet keeps together
+
+Write = Callable[[Words, Answers], None]
+
+
+def _absent(answers: Answers) -> dict[str, npt.NDArray[np.bool_]]:
+    """For each column the rows that have no such thing."""
+    fault = answers.status != 0
+    unread = answers.pte_pa == 0
+    return {
+        "va": np.zeros_like(fault), "cause": ~fault, "tval": ~fault, "pa": fault,
+        "pte_pa": unread, "pte_after": unread, "rule": ~fault,
+    }  # fmt: skip
+
+
+class Style(NamedTuple):
+    """How text is made: ``row`` takes the cells of one row, ``address`` and ``word`` make cells, ``none`` is one."""
+
+    header: str
+    row: str
+    address: str
+    word: str
+    none: str
+
+
+STYLES = {
+    "csv": Style(",".join(COLUMNS) + "\n", ",".join(["%s"] * len(COLUMNS)) + "\n", "0x%x", "%s", ""),
+    "jsonl": Style(
+        "", "{" + ", ".join(f'"{name}": %s' for name in COLUMNS) + "}\n", '"0x%x"', '"%s"', "null"
+    ),
+}  # fmt: skip
+
+
+def lines(style: Style, va: Words, answers: Answers) -> str:
+    """The rows as text, each with its newline."""
+    absent = _absent(answers)
+    rules = [style.none, *(style.word % name for name in RULE_NAMES[1:])]
+    causes = [str(cause) if cause else style.none for cause in range(int(answers.cause.max(initial=0)) + 1)]
+    columns = []
+    for name in COLUMNS:
+        if name == "rule":
+            columns.append([rules[status] for status in answers.status.tolist()])
+        elif name == "cause":
+            columns.append([causes[cause] for cause in answers.cause.tolist()])
+        else:
+            values = va if name == "va" else getattr(answers, name)
+            columns.append(_addresses(style, values, absent[name]))
+    return "".join(map(style.row.__mod__, zip(*columns, strict=True)))
+
+
+def _addresses(style: Style, values: Words, absent: npt.NDArray[np.bool_]) -> list[str]:
+    cells = list(map(style.address.__mod__, values.tolist()))
+    for row in np.flatnonzero(absent).tolist():
+        cells[row] = style.none
+    return cells
+
+
+@contextmanager
+def text(style: Style, put: Callable[[str], object]) -> Iterator[Write]:
+    """Write rows as text, given to ``put``; the header before the first or, without any, at the end."""
+    header = [style.header]
+
+    def write(va: Words, answers: Answers) -> None:
+        put((header.pop() if header else "") + lines(style, va, answers))
+
+    yield write
+    if header:
+        put(header.pop())
+
+
+@contextmanager
+def parquet(file: IO[bytes]) -> Iterator[Write]:
+    """Write rows to ``file`` as Parquet: addresses as 64-bit unsigned numbers, the cause as one of 8 bits.
+
+    PagebookError when the library for it is not installed.
+    """
+    try:
+        import pyarrow
+        from pyarrow.parquet import ParquetWriter
+    except ImportError:
+        raise PagebookError("Parquet needs the library pyarrow; pip install 'pagebook[parquet]' brings it") from None
+    types = {"cause": pyarrow.uint8(), "rule": pyarrow.string()}
+    schema = pyarrow.schema([(name, types.get(name, pyarrow.uint64())) for name in COLUMNS])
+    names = np.array(RULE_NAMES, object)
+    waiting: list[Any] = []
+
+    def write(va: Words, answers: Answers) -> None:
+        values = {**answers._asdict(), "va": va, "rule": names[answers.status]}
+        absent = _absent(answers)
+        arrays = [pyarrow.array(values[name], types.get(name), mask=absent[name]) for name in COLUMNS]
+        waiting.append(pyarrow.record_batch(arrays, schema=schema))
+        if sum(map(len, waiting)) >= ROW_GROUP:
+            flush()
+
+    def flush() -> None:
+        if waiting:
+            writer.write_table(pyarrow.Table.from_batches(waiting, schema))
+            waiting.clear()
+
+    with ParquetWriter(file, schema) as writer:
+        yield write
+        flush()
