@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from pagebook.errors import BadFile
 
 BLOCK = 1 << 18  # bytes
-LONGEST = 1 << 16  # characters in a line
+LONGEST = 1 << 12  # characters in a line
 BOM = b"\xef\xbb\xbf"
 
 

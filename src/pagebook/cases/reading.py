@@ -21,11 +21,12 @@ from pagebook.mmu import LARGEST, Kind
 from pagebook.units import parse_address
 
 COLUMNS = ("va", "satp", "priv", "sum", "mxr", "access", "size")
-LONGEST_NUMBER = 80  # characters; no way of writing 64 bits takes more
+LONGEST_SHOWN = 80  # characters of a cell in a message
 AMO_SIZE = 4  # bytes, where nothing says how many
 
 PRIVILEGES = {"U": 0, "S": 1, "M": 3}
 KINDS = {kind.name.lower(): int(kind) for kind in Kind}
+SIZES = {str(size): size for size in range(1, LARGEST + 1)}
 TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1}
 
 T = TypeVar("T")
@@ -148,7 +149,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= LONGEST_NUMBER else f"{text[:40]}...")
+    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:40]}...")
 
 
 def _rows(lines: list[str], names: list[str], defaults: Defaults) -> Rows:
@@ -160,7 +161,7 @@ def _rows(lines: list[str], names: list[str], defaults: Defaults) -> Rows:
     column = functools.partial(_column, given, len(lines))
     number = functools.partial(_number, defaults.xlen)
     kind = column("access", np.uint8, _word(KINDS), defaults.kind)
-    size = column("size", np.uint64, _size, defaults.size or 0)
+    size = column("size", np.uint64, _word(SIZES), defaults.size or 0)
     return Rows(
         satp=column("satp", np.uint64, number, defaults.satp),
         va=_addresses(given["va"], number),
@@ -173,6 +174,11 @@ def _rows(lines: list[str], names: list[str], defaults: Defaults) -> Rows:
 
 
 def _addresses(texts: Sequence[str], parse: Parse) -> npt.NDArray[np.uint64]:
+    """The column of addresses, most of which are of the plainest kind; what that is not, ``parse`` reads or refuses."""
+    try:
+        return np.fromiter((int(t, 16) if t[:2] == "0x" else parse(t) for t in texts), np.uint64, len(texts))
+    except (ValueError, OverflowError):
+        pass
     try:
         return np.fromiter(map(parse, texts), np.uint64, len(texts))
     except ValueError as error:
@@ -211,21 +217,13 @@ class _Values(dict[str, int]):
 
 def _number(xlen: int, text: str) -> int:
     """The number in a cell, of ``xlen`` bits at most."""
-    if len(text) > LONGEST_NUMBER:
-        raise ValueError(f"{_short(text)} is too long for a number")
     try:
-        value = int(text, 16) if text[:2] == "0x" else parse_address(text)
-    except ValueError:
-        value = parse_address(text)  # which says it in words for people
+        value = parse_address(text)
+    except ValueError as error:
+        long = len(text) > LONGEST_SHOWN
+        raise ValueError(f"{_short(text)} is not an address" if long else str(error)) from None
     if value >> xlen:
-        raise ValueError(f"{text} is no number of {xlen} bits")
-    return value
-
-
-def _size(text: str) -> int:
-    value = _number(64, text)
-    if not 1 <= value <= LARGEST:
-        raise ValueError(f"{value} bytes; a hart makes accesses of 1 to {LARGEST}")
+        raise ValueError(f"{_short(text)} is no number of {xlen} bits")
     return value
 
 

@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from pagebook.batch import RULE_NAMES, Answers, Words
 from pagebook.errors import PagebookError
+from pagebook.mmu import CAUSES
 
 COLUMNS = ("va", "cause", "tval", "pa", "pte_pa", "pte_after", "rule")
+ADDRESSES = ("tval", "pa", "pte_pa", "pte_after")
 ROW_GROUP = 1 << 17  # rows that Parquet keeps together
 
 Write = Callable[[Words, Answers], None]
@@ -32,42 +34,38 @@ def _absent(answers: Answers) -> dict[str, npt.NDArray[np.bool_]]:
 
 
 class Style(NamedTuple):
-    """How text is made: ``row`` takes the cells of one row, ``address`` and ``word`` make cells, ``none`` is one."""
+    """How text is made: ``address`` and ``word`` make cells, ``none`` is one, and ``row`` makes a line of them."""
 
     header: str
-    row: str
-    address: str
+    address: Callable[[int], str]
     word: str
     none: str
+    row: Callable[[tuple[str, ...]], str]
 
 
+_OBJECT = "{" + ", ".join(f'"{name}": %s' for name in COLUMNS) + "}"
 STYLES = {
-    "csv": Style(",".join(COLUMNS) + "\n", ",".join(["%s"] * len(COLUMNS)) + "\n", "0x%x", "%s", ""),
-    "jsonl": Style(
-        "", "{" + ", ".join(f'"{name}": %s' for name in COLUMNS) + "}\n", '"0x%x"', '"%s"', "null"
-    ),
-}  # fmt: skip
+    "csv": Style(",".join(COLUMNS) + "\n", hex, "%s", "", ",".join),
+    "jsonl": Style("", '"0x%x"'.__mod__, '"%s"', "null", _OBJECT.__mod__),
+}
 
 
 def lines(style: Style, va: Words, answers: Answers) -> str:
     """The rows as text, each with its newline."""
     absent = _absent(answers)
     rules = [style.none, *(style.word % name for name in RULE_NAMES[1:])]
-    causes = [str(cause) if cause else style.none for cause in range(int(answers.cause.max(initial=0)) + 1)]
-    columns = []
-    for name in COLUMNS:
-        if name == "rule":
-            columns.append([rules[status] for status in answers.status.tolist()])
-        elif name == "cause":
-            columns.append([causes[cause] for cause in answers.cause.tolist()])
-        else:
-            values = va if name == "va" else getattr(answers, name)
-            columns.append(_addresses(style, values, absent[name]))
-    return "".join(map(style.row.__mod__, zip(*columns, strict=True)))
+    causes = [style.none, *map(str, range(1, max(CAUSES) + 1))]
+    cells = {
+        "cause": [causes[cause] for cause in answers.cause.tolist()],
+        "rule": [rules[status] for status in answers.status.tolist()],
+        "va": _addresses(style, va, absent["va"]),
+        **{name: _addresses(style, getattr(answers, name), absent[name]) for name in ADDRESSES},
+    }
+    return "\n".join([*map(style.row, zip(*(cells[name] for name in COLUMNS), strict=True)), ""])
 
 
 def _addresses(style: Style, values: Words, absent: npt.NDArray[np.bool_]) -> list[str]:
-    cells = list(map(style.address.__mod__, values.tolist()))
+    cells = list(map(style.address, values.tolist()))
     for row in np.flatnonzero(absent).tolist():
         cells[row] = style.none
     return cells
