@@ -66,7 +66,14 @@ def read(source: Source, defaults: Defaults, use: Callable[[Rows], T]) -> Iterat
 
 
 def _work(names: list[str], defaults: Defaults, use: Callable[[Rows], T]) -> Callable[[list[str]], T]:
-    return lambda lines: use(_rows(lines, names, defaults))
+    def work(lines: list[str]) -> T:
+        try:
+            rows = _rows(lines, names, defaults)
+        except ValueError as error:
+            raise BadFile(str(error)) from None
+        return use(rows)
+
+    return work
 
 
 def _used(source: Source, block: Block, rows: list[str], work: Callable[[list[str]], T]) -> Iterator[T]:
@@ -92,7 +99,7 @@ class _Refused(str):
 def _tried(work: Callable[[list[str]], T], lines: list[str]) -> T | _Refused:
     try:
         return work(lines)
-    except (ValueError, BadAddress) as error:
+    except (BadFile, BadAddress) as error:
         return _Refused(error)
 
 
@@ -156,15 +163,15 @@ def _rows(lines: list[str], names: list[str], defaults: Defaults) -> Rows:
     """The rows of ``lines``, whose cells are in the order of ``names``; ValueError when one is bad."""
     cells = list(map(_cells, lines))
     if set(map(len, cells)) != {len(names)}:
-        raise ValueError(f"{len(cells[0])} cells in the row; the columns are {', '.join(names)}")
+        count = len(cells[0])
+        raise ValueError(f"{count} cell{'s' * (count != 1)} in the row; the columns are {', '.join(names)}")
     given = dict(zip(names, zip(*cells, strict=True), strict=True))
     column = functools.partial(_column, given, len(lines))
-    number = functools.partial(_number, defaults.xlen)
     kind = column("access", np.uint8, _word(KINDS), defaults.kind)
     size = column("size", np.uint64, _word(SIZES), defaults.size or 0)
     return Rows(
-        satp=column("satp", np.uint64, number, defaults.satp),
-        va=_addresses(given["va"], number),
+        satp=column("satp", np.uint64, functools.partial(_number, defaults.xlen), defaults.satp),
+        va=_addresses(given["va"]),
         priv=column("priv", np.uint8, _word(PRIVILEGES), PRIVILEGES[defaults.priv]),
         sum=column("sum", np.bool_, _word(TRUTHS), defaults.sum),
         mxr=column("mxr", np.bool_, _word(TRUTHS), defaults.mxr),
@@ -173,8 +180,9 @@ def _rows(lines: list[str], names: list[str], defaults: Defaults) -> Rows:
     )
 
 
-def _addresses(texts: Sequence[str], parse: Parse) -> npt.NDArray[np.uint64]:
-    """The column of addresses, most of which are of the plainest kind; what that is not, ``parse`` reads or refuses."""
+def _addresses(texts: Sequence[str]) -> npt.NDArray[np.uint64]:
+    """The column of addresses, most of which are of the plainest kind; what that is not, `_number` reads or refuses."""
+    parse = functools.partial(_number, 64)
     try:
         return np.fromiter((int(t, 16) if t[:2] == "0x" else parse(t) for t in texts), np.uint64, len(texts))
     except (ValueError, OverflowError):
