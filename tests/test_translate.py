@@ -197,6 +197,13 @@ def test_parquet_keeps_many_rows_together_whatever_the_blocks(monkeypatch: pytes
     assert min(counts[:-1]) >= 100
 
 
+def test_parquet_of_no_rows_has_its_columns() -> None:
+    output = FOLDER / "empty.parquet"
+    translate(f"-o {output}", fed="").must(0)
+    table = pyarrow.parquet.read_table(output)
+    assert (table.column_names, table.num_rows) == (COLUMNS, 0)
+
+
 def test_without_its_library_parquet_is_refused_with_the_call_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     output = FOLDER / "none.parquet"
