@@ -11,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from calls import BUFFERED, FOLDER, SMALL, Answer, Stream, call, core_of, on_ter
 from pagebook.batch import RULE_NAMES, Rows
 from pagebook.cases import lines
 from pagebook.cli import translating
+from pagebook.errors import BadFile
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Extensions, Kind
 from pagebook.sources.elfcore import write_core
@@ -250,6 +252,29 @@ def test_blocks_may_end_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
         assert translate("", fed) == expected
 
 
+def test_only_at_the_start_of_all_is_a_byte_order_mark_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in (1 << 18, 1, 11):
+        monkeypatch.setattr(lines, "BLOCK", size)
+        answer = translate("", "0x80000000\n\ufeff0x80000000\n").must(2)
+        assert "line 2: va: '\\ufeff0x80000000' is not an address" in answer.err
+
+
+class Endless(io.BytesIO):
+    """A file of one line without an end."""
+
+    reads = 0
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        assert self.reads < 100
+        return b"9" * (size or 0)
+
+
+def test_a_line_without_an_end_is_refused_when_it_has_grown_too_long() -> None:
+    with pytest.raises(BadFile, match=r"^endless, line 1: longer than 4096 characters, so this is no case$"):
+        list(lines.from_file(Endless(), "endless").blocks)
+
+
 def test_no_rows_give_a_header_and_status_0() -> None:
     for fed in ("", "\n", "# nothing\n", "va\n", "va,satp"):
         assert translate("", fed) == Answer(0, HEADER, "")
@@ -301,6 +326,7 @@ def two_pages() -> World:
         ("0x1001 --priv U --access amo", "amo-misaligned"),
         ("0x1002 --priv U --access amo", "amo-misaligned"),
         ("0x1002 --priv U --access amo --size 2", ""),
+        ("0x1004 --priv U --access amo", ""),
         ("0x1ffc --priv U --size 4", ""),
         ("0x1ffc --priv U --size 8", "supervisor-page"),
         ("0x1fff --priv U", ""),
@@ -526,10 +552,13 @@ def test_whoever_feeds_a_line_and_waits_gets_its_answer() -> None:
     with child("--format jsonl", **pipes) as running:
         assert running.stdin
         assert running.stdout
+        late = threading.Timer(60, running.kill)
+        late.start()
         for va in (0x8000_0000, 0x8000_1000, 0):
             running.stdin.write(b"%#x\n" % va)
             running.stdin.flush()
             assert json.loads(running.stdout.readline())["va"] == hex(va)
+        late.cancel()
         running.stdin.close()
         assert running.wait(timeout=60) == 1
 
