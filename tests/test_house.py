@@ -45,7 +45,8 @@ from pagebook.cli import main
 try:
     main()
 finally:
-    heavy = {{"numpy", "elftools", "rich", "json", "pagebook.cli.verbs", "pagebook.cases", "pagebook.xv6", "pagebook.sv"}}
+    ours = {{f"pagebook.{{room}}" for room in ("cli.verbs", "cli.translating", "cases", "xv6", "sv")}}
+    heavy = {{"numpy", "elftools", "rich", "json"}} | ours
     print("loaded:", sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
