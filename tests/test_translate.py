@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pyarrow.parquet
@@ -24,7 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calls import BUFFERED, FOLDER, SMALL, Answer, Stream, call, core_of, on_terminal, saved
+from calls import BUFFERED, FOLDER, SMALL, Answer, call, core_of, on_terminal, saved
 from pagebook.batch import RULE_NAMES, Rows
 from pagebook.cases import lines
 from pagebook.cli import translating
@@ -42,21 +41,16 @@ HEADER = ",".join(COLUMNS) + "\n"
 PAGE = Path(__file__).parents[1] / "docs" / "translate.md"
 
 
-def translate(words: str, fed: str | bytes | None = None, **settings: Any) -> Answer:
+def translate(words: str, fed: str | bytes = "", *, terminal: bool = False) -> Answer:
     """``pagebook translate`` of the saved machine, with ``fed`` on standard input."""
-    data = fed.encode() if isinstance(fed, str) else fed
-    stdin = Stream(data is None)
-    stdin.buffer.write(data or b"")
-    stdin.seek(0)
-    with mock.patch.object(sys, "stdin", stdin):
-        return call(["translate", saved(), *shlex.split(words)], **settings)
+    return call(["translate", saved(), *shlex.split(words)], typed=fed, terminal=terminal)
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def refusal(words: str, fed: str | bytes | None = None) -> str:
+def refusal(words: str, fed: str | bytes = "") -> str:
     """The one line on standard error of a call that printed nothing else."""
     return translate(words, fed).refusal.removeprefix("pagebook: ")
 
@@ -65,7 +59,7 @@ def refusal(words: str, fed: str | bytes | None = None) -> str:
 
 
 def test_prints_to_the_letter() -> None:
-    answer = translate("--space init 0 0x1fff 0x2000 0x4000 0x3ffffff000", fed="")
+    answer = translate("--space init 0 0x1fff 0x2000 0x4000 0x3ffffff000")
     assert answer == Answer(
         1,
         HEADER + "0x0,,,0x8018a000,0x80188000,0x2006285b,\n"
@@ -78,7 +72,7 @@ def test_prints_to_the_letter() -> None:
 
 
 def test_json_lines_are_the_same_with_null_where_there_is_nothing() -> None:
-    plain, lined = (translate(f"--space init 0 0x4000 --format {form}", fed="") for form in ("csv", "jsonl"))
+    plain, lined = (translate(f"--space init 0 0x4000 --format {form}") for form in ("csv", "jsonl"))
     documents = [json.loads(line) for line in lined.out.splitlines()]
     assert [list(document) for document in documents] == [COLUMNS, COLUMNS]
     assert documents[1] == {
@@ -180,7 +174,7 @@ def read_parquet(path: Path) -> Iterator[dict[str, Any]]:
 
 def test_parquet_has_unsigned_columns_that_may_be_null() -> None:
     output = FOLDER / "types.parquet"
-    translate(f"0 -o {output}", fed="").must(1)
+    translate(f"0 -o {output}").must(1)
     schema = pyarrow.parquet.read_schema(output)
     assert schema.names == COLUMNS
     assert [str(field.type) for field in schema] == ["uint64", "uint8", *["uint64"] * 4, "string"]
@@ -201,7 +195,7 @@ def test_parquet_keeps_many_rows_together_whatever_the_blocks(monkeypatch: pytes
 
 def test_parquet_of_no_rows_has_its_columns() -> None:
     output = FOLDER / "empty.parquet"
-    translate(f"-o {output}", fed="").must(0)
+    translate(f"-o {output}").must(0)
     table = pyarrow.parquet.read_table(output)
     assert (table.column_names, table.num_rows) == (COLUMNS, 0)
 
@@ -210,7 +204,7 @@ def test_without_its_library_parquet_is_refused_with_the_call_that_brings_it(mon
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     output = FOLDER / "none.parquet"
     why = "Parquet needs the library pyarrow; pip install 'pagebook[parquet]' brings it"
-    assert refusal(f"0 -o {output}", fed="") == why
+    assert refusal(f"0 -o {output}") == why
     assert not output.exists()
 
 
@@ -235,7 +229,7 @@ def test_without_its_library_parquet_is_refused_with_the_call_that_brings_it(mon
     ],
 )
 def test_a_list_or_csv_is_read_however_it_is_laid_out(fed: str | bytes, tmp_path: Path) -> None:
-    expected = translate("0x80000000 0x80000008", fed="").must(0)
+    expected = translate("0x80000000 0x80000008").must(0)
     assert translate("", fed) == expected
     assert translate("--cases -", fed) == expected
     cases = tmp_path / "cases"
@@ -295,11 +289,11 @@ def test_addresses_and_the_target_are_told_apart(tmp_path: Path, monkeypatch: py
 
 def test_what_is_called_parquet_or_jsonl_is_written_so() -> None:
     for name, form in (("a.jsonl", "jsonl"), ("a.JSONL", "jsonl"), ("a.csv", "csv"), ("a", "csv"), ("jsonl", "jsonl")):
-        printed = translate(f"0 --format {form}", fed="").out
-        translate(f"0 -o {FOLDER}/{name}", fed="").must(1)
+        printed = translate(f"0 --format {form}").out
+        translate(f"0 -o {FOLDER}/{name}").must(1)
         if name != "jsonl":
             assert (FOLDER / name).read_text() == printed
-    translate(f"0 -o {FOLDER}/a.parquet --format csv", fed="").must(1)
+    translate(f"0 -o {FOLDER}/a.parquet --format csv").must(1)
     assert (FOLDER / "a.parquet").read_text().startswith(HEADER)
 
 
@@ -370,10 +364,10 @@ def test_a_cell_goes_before_the_option() -> None:
 
 
 def test_a_process_is_asked_as_itself_and_the_kernel_as_the_supervisor() -> None:
-    assert translate("0", fed="").must(1).out.endswith(",v-clear\n")
-    assert translate("--space init 0", fed="").must(0)
-    assert translate("--space 1 0", fed="") == translate("--space init 0", fed="")
-    assert translate("--space init --priv S 0", fed="").must(1).out.endswith(",user-page\n")
+    assert translate("0").must(1).out.endswith(",v-clear\n")
+    assert translate("--space init 0").must(0)
+    assert translate("--space 1 0") == translate("--space init 0")
+    assert translate("--space init --priv S 0").must(1).out.endswith(",user-page\n")
 
 
 def test_a_table_of_32_bits_is_asked_in_32_bits() -> None:
@@ -406,8 +400,8 @@ def test_memory_without_spaces_is_asked_by_satp(tmp_path: Path) -> None:
 
 def test_tables_of_another_xlen_are_not_asked() -> None:
     why = "address 1: satp: nothing says which; give --satp, or a --space of this XLEN"
-    assert refusal("0 --xlen 32", fed="") == why
-    assert refusal("0 --xlen 32 --space init", fed="") == why
+    assert refusal("0 --xlen 32") == why
+    assert refusal("0 --xlen 32 --space init") == why
 
 
 # What it refuses
@@ -510,7 +504,7 @@ def test_after_a_bad_row_there_is_no_output_file(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_in_one_sentence(words: str, why: str) -> None:
-    answer = translate(words).must(2)
+    answer = translate(words, terminal=not words).must(2)
     assert why in answer.err.splitlines()[-1]
 
 
@@ -520,11 +514,11 @@ def test_two_targets_are_refused() -> None:
     )
 
 
-def test_without_a_standard_input_a_file_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", None)
-    assert call(["translate", saved()]).refusal == (
-        "pagebook: there is no standard input to read addresses from; name a file with --cases"
-    )
+def test_without_a_standard_input_a_file_is_asked_for() -> None:
+    command = f"exec {sys.executable} -m pagebook translate {saved()} <&-"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    why = "there is no standard input to read addresses from; name a file with --cases"
+    assert Answer(done.returncode, done.stdout, done.stderr).refusal == f"pagebook: {why}"
 
 
 @settings(max_examples=150)
@@ -612,7 +606,7 @@ def test_what_takes_long_is_counted_on_a_terminal_and_wiped_away(
     assert translate(f"--cases {cases}", terminal=True).err == ""  # the rows themselves are there
     shown = translate(words, terminal=True).err
     assert shown == f"\r500 rows, 50 %\r1,000 rows, 100 %\r{' ' * 17}\r".replace(",\r", "\r")
-    fed = translate(f"-o {tmp_path}/a.csv", "0x80000000\n" * 1000, terminal=True).err
+    fed = translate(f"--cases - -o {tmp_path}/a.csv", "0x80000000\n" * 1000, terminal=True).err
     assert fed == f"\r500 rows\r1,000 rows\r{' ' * 10}\r"
 
 

@@ -22,12 +22,13 @@ from pagebook.units import parse_address
 
 COLUMNS = ("va", "satp", "priv", "sum", "mxr", "access", "size")
 LONGEST_SHOWN = 80  # characters of a cell in a message
-AMO_SIZE = 4  # bytes, where nothing says how many
+USUAL_SIZE = {Kind.LOAD: 1, Kind.STORE: 1, Kind.FETCH: 2, Kind.AMO: 4}  # bytes, where nothing says how many
 
 PRIVILEGES = {"U": 0, "S": 1, "M": 3}
 KINDS = {kind.name.lower(): int(kind) for kind in Kind}
 SIZES = {str(size): size for size in range(1, LARGEST + 1)}
 TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1}
+_USUAL_SIZES = np.array([USUAL_SIZE[kind] for kind in Kind], np.uint64)
 
 T = TypeVar("T")
 Parse = Callable[[str], int]
@@ -36,7 +37,7 @@ Parse = Callable[[str], int]
 class Defaults(NamedTuple):
     """What a row has where it does not say; ``satp`` and ``size`` may be None.
 
-    Without a ``satp`` each row must have its own; without a ``size`` an AMO is of 4 bytes and any other access of 1.
+    Without a ``satp`` each row must have its own; without a ``size`` that of its kind is usual.
     """
 
     satp: int | None
@@ -176,7 +177,7 @@ def _rows(lines: list[str], names: list[str], defaults: Defaults) -> Rows:
         sum=column("sum", np.bool_, _word(TRUTHS), defaults.sum),
         mxr=column("mxr", np.bool_, _word(TRUTHS), defaults.mxr),
         kind=kind,
-        size=np.where(size == 0, np.where(kind == Kind.AMO, np.uint64(AMO_SIZE), np.uint64(1)), size),
+        size=np.where(size == 0, _USUAL_SIZES[kind], size),
     )
 
 

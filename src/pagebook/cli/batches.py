@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import ADDRESS, access_options, hart_options, model_options
+from pagebook.cli.words import ADDRESS, XLEN, access_options, hart_options, model_options
 from pagebook.units import parse_address
 
 FORMATS = ("csv", "jsonl", "parquet")
@@ -41,7 +41,7 @@ def _is_address(word: str) -> bool:
 @click.option("--output", "-o", metavar="FILE", help="Write to FILE, whole or not at all. Parquet needs one.")
 @click.option("--space", metavar="NAME", help="The address space, by name or pid.  [default: kernel]")
 @click.option("--satp", metavar="VALUE", type=ADDRESS, help="The satp register, instead of a space's.")
-@click.option("--xlen", type=click.Choice(["32", "64"]), help="Bits of a register; those of the space's format.")
+@click.option("--xlen", type=XLEN, help="Bits of a register; those of the space's format.")
 @access_options
 @hart_options
 @model_options
