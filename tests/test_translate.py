@@ -393,15 +393,22 @@ def test_memory_without_spaces_is_asked_by_satp(tmp_path: Path) -> None:
         (tmp_path / "cases").write_text(f"va,satp\n0x5123,{satp}\n0x5123,\n")
         answer = call(f"translate {tmp_path}/bare.core {xlen} --cases {tmp_path}/cases").must(2)
         assert answer.out.endswith(f"\n{','.join(row.values())}\n")
-        assert answer.err == (
-            f"pagebook: {tmp_path}/cases, line 3: satp: nothing says which; give --satp, or a --space of this XLEN\n"
-        )
+        assert answer.err == (f"pagebook: {tmp_path}/cases, line 3: satp: nothing says which; give --satp\n")
 
 
 def test_tables_of_another_xlen_are_not_asked() -> None:
-    why = "address 1: satp: nothing says which; give --satp, or a --space of this XLEN"
+    why = "address 1: satp: nothing says which; give --satp"
     assert refusal("0 --xlen 32") == why
     assert refusal("0 --xlen 32 --space init") == why
+
+
+def test_without_a_kernel_the_spaces_are_named(tmp_path: Path) -> None:
+    world = World()
+    spaces = tuple(Space(name, AddressSpace(world.memory, world.table.root, SV39)) for name in ("one", "two"))
+    write_core(Machine("kernelless", world.memory, spaces), tmp_path / "none.core")
+    why = "address 1: satp: nothing says which; give --satp, or a --space of one, two"
+    assert call(f"translate {tmp_path}/none.core 0").refusal == f"pagebook: {why}"
+    assert call(f"translate {tmp_path}/none.core 0 --space two").must(1)
 
 
 # What it refuses

@@ -35,12 +35,12 @@ Parse = Callable[[str], int]
 
 
 class Defaults(NamedTuple):
-    """What a row has where it does not say; ``satp`` and ``size`` may be None.
+    """What a row has where it does not say; ``size`` may be None.
 
-    Without a ``satp`` each row must have its own; without a ``size`` that of its kind is usual.
+    Where each row must have its own ``satp``, the reason stands here; without a ``size`` that of its kind is usual.
     """
 
-    satp: int | None
+    satp: int | str
     priv: str = "S"
     sum: bool = False
     mxr: bool = False
@@ -195,7 +195,7 @@ def _addresses(texts: Sequence[str]) -> npt.NDArray[np.uint64]:
 
 
 def _column(
-    given: Mapping[str, Sequence[str]], count: int, name: str, dtype: npt.DTypeLike, parse: Parse, default: int | None
+    given: Mapping[str, Sequence[str]], count: int, name: str, dtype: npt.DTypeLike, parse: Parse, default: int | str
 ) -> npt.NDArray[Any]:
     """A column in which the same few cells come again and again, as an array, whether it is given or not."""
     values = _Values(parse, default)
@@ -208,9 +208,9 @@ def _column(
 
 
 class _Values(dict[str, int]):
-    """The values of cells; an empty one has the value ``default``."""
+    """The values of cells; an empty one has the value ``default``, or is refused when that is the reason why not."""
 
-    def __init__(self, parse: Parse, default: int | None) -> None:
+    def __init__(self, parse: Parse, default: int | str) -> None:
         super().__init__()
         self.parse = parse
         self.default = default
@@ -218,8 +218,8 @@ class _Values(dict[str, int]):
     def __missing__(self, text: str) -> int:
         word = text.strip()
         value = self.parse(word) if word else self.default
-        if value is None:
-            raise ValueError("nothing says which; give --satp, or a --space of this XLEN")
+        if isinstance(value, str):
+            raise ValueError(value)
         self[text] = value
         return value
 

@@ -145,7 +145,7 @@ def satp(value: int, xlen: str, as_json: bool) -> int:
 @click.option("--solve", is_flag=True, help="Show the answer and its reasons at once.")
 @json_option
 def quiz(seed: int | None, level: str, solve: bool, as_json: bool) -> int:
-    """Ask what an access comes to: a small random table, and a question.
+    """Ask what an access comes to, over a small random table.
 
     The answer is a physical address, or the scause of the fault: 0x80003ff8, or 15, or 0xf. Then the tool explains. The
     answer may also come by a pipe; with nothing there, the question alone is shown. --json prints both.

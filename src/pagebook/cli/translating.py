@@ -94,8 +94,9 @@ def _defaults(asked: Asked, machine: Machine) -> Defaults:
     space = machine.space(asked.space) if asked.space is not None else next(iter(kernels), None)
     format = space.table.format if space else None
     xlen = asked.xlen or (format.xlen if format else 64)
-    satp = asked.satp
-    if satp is not None:
+    satp: int | str = _no_satp(machine, xlen)
+    if asked.satp is not None:
+        satp = asked.satp
         decode_satp(satp, xlen)
     elif space and format and format.xlen == xlen:
         satp = format.satp(space.table.root)
@@ -104,6 +105,11 @@ def _defaults(asked: Asked, machine: Machine) -> Defaults:
     return Defaults(
         satp, priv, bool(asked.access["sum"]), bool(asked.access["mxr"]), kind, asked.access["size"], xlen
     )  # fmt: skip
+
+
+def _no_satp(machine: Machine, xlen: int) -> str:
+    names = ", ".join(space.name for space in machine.spaces if space.table.format.xlen == xlen)
+    return "nothing says which; give --satp" + (f", or a --space of {names}" if names else "")
 
 
 @contextmanager
