@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from calls import BUFFERED, FOLDER, SMALL, Answer, call, core_of, on_terminal, saved
 from pagebook.batch import RULE_NAMES, Rows
 from pagebook.cases import lines
-from pagebook.cli import translating
+from pagebook.cli import main, translating
 from pagebook.errors import BadFile
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Extensions, Kind
@@ -521,11 +521,16 @@ def test_two_targets_are_refused() -> None:
     )
 
 
-def test_without_a_standard_input_a_file_is_asked_for() -> None:
-    command = f"exec {sys.executable} -m pagebook translate {saved()} <&-"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+def test_without_a_standard_input_a_file_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["pagebook", "translate", str(saved())])
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
     why = "there is no standard input to read addresses from; name a file with --cases"
-    assert Answer(done.returncode, done.stdout, done.stderr).refusal == f"pagebook: {why}"
+    assert capsys.readouterr() == ("", f"pagebook: {why}\n")
 
 
 @settings(max_examples=150)
