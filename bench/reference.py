@@ -61,7 +61,7 @@ def compile_reference() -> ctypes.CDLL:
 
 
 def compiled(source: Path, optimise: str, signatures: Mapping[str, tuple[Any, ...]]) -> ctypes.CDLL:
-    """A C file as a loaded library, its functions' results and arguments declared; NoCompiler when it cannot be made."""
+    """A C file as a loaded library whose functions have these results and arguments; NoCompiler when it cannot be."""
     gcc = shutil.which("gcc")
     if not gcc:
         raise NoCompiler("gcc is not installed")

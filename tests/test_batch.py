@@ -173,6 +173,8 @@ REACH = PLAIN * PAGE
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "CHUNK", CHUNK)
+    monkeypatch.setattr(batch, "FEWEST", CHUNK)
+    monkeypatch.setattr(batch, "SAMPLE", CHUNK)
 
 
 class Wide:
@@ -302,7 +304,7 @@ def test_addresses_too_far_apart_for_a_directory(monkeypatch: pytest.MonkeyPatch
         world = Wide(fmt)
         both = np.concatenate([spread(CHUNK), spread(CHUNK) | U64((1 << 64) - (1 << fmt.va_bits - 1))])
         assert not world.check(both).any()
-    monkeypatch.setattr(batch._Plain, "MOST_SLOTS", 2)
+    monkeypatch.setattr(batch, "MOST_SLOTS", 2)
     assert not Wide().check(spread()).any()
     assert Wide().check(spread(high=8 << 20)).any()
 

@@ -37,8 +37,8 @@ __all__ = ["RULE_NAMES", "STATUS", "Answers", "Rows", "answer", "translate"]
 
 Signed = npt.NDArray[np.int64]
 
-CHUNK = 16384
-FEWEST = 512
+CHUNK = 32768
+FEWEST = 1024
 """Fewer addresses than this are answered as rows: a directory would not pay."""
 MOST_SLOTS = 1 << 19
 SAMPLE = 1024
@@ -82,7 +82,7 @@ def translate(
 
 def _results(vas: Words, out: tuple[Words, Bytes] | None) -> tuple[Words, Bytes]:
     pas, status = out or (np.empty(len(vas), U64), np.empty(len(vas), np.uint8))
-    if (pas.dtype, status.dtype) != (U64, np.uint8) or not pas.shape == status.shape == vas.shape:
+    if pas.dtype != U64 or status.dtype != np.uint8 or not pas.shape == status.shape == vas.shape:
         raise ValueError(f"out is an array of uint64 and one of uint8, {len(vas)} long each")
     if np.may_share_memory(pas, vas) or np.may_share_memory(status, vas):
         raise ValueError("out lies over the addresses that are to be translated")
@@ -135,6 +135,9 @@ class _Directory:
         self.status[[0, -1]] = _AS_ROWS
         self.pas = np.zeros(count + 2, U64)
         self._find_tables(np.arange(first, last + 1, dtype=np.int64))
+        waiting = np.flatnonzero(self.offsets[1:-1] == NOWHERE) + 1
+        if len(waiting) <= len(vas) // 8:  # few enough to ask for all at once, where one call for each chunk costs more
+            self.ask(waiting)
         return True
 
     def _find_tables(self, groups: Signed) -> None:
@@ -157,15 +160,16 @@ class _Directory:
 
         The status is `_AS_ROWS` where the slot's addresses differ; whether memory is there is not looked at.
         """
-        new = np.unique(slots[self.status[slots] == _UNASKED])
-        if len(new):
+        unasked = self.status.take(slots, mode="clip") == _UNASKED
+        if unasked.any():
+            new = np.unique(slots[unasked])
             walks = self._walks((new + self.below << SLOT_SHIFT).view(U64))
             below = walks.walk(self.format.steps[:-1])
             found = walks.settle()
             found.status[found.status == STATUS["target-outside"]] = 0
             found.status[below] = _AS_ROWS
             self.status[new], self.pas[new] = found.status, found.pa
-        return self.status[slots], self.pas[slots]
+        return self.status.take(slots, mode="clip"), self.pas.take(slots, mode="clip")
 
 
 class _Plain:
@@ -216,13 +220,14 @@ class _Plain:
         np.subtract(slot, directory.below, out=slot)
         directory.offsets.take(slot, out=at, mode="clip")
         away = _NONE if at.min() > NOWHERE else np.flatnonzero(at == NOWHERE)
+        slots = slot[away]
         np.right_shift(va, PAGE_SHIFT, out=index)
         np.add(index, at, out=index)
         pte = at.view(U64)
         directory.words.take(index, out=pte, mode="clip")
         offset = np.bitwise_and(va, PAGE_MASK, out=slot).view(U64)
         every, any_ = np.bitwise_and.reduce(pte), np.bitwise_or.reduce(pte)
-        rest = self._rest(pte, offset, any_)
+        rest = self._rest(pte, offset, away, any_)
         good = not len(away) and every & self.need == self.need and not any_ & self.bad
         if good:
             status.fill(0)
@@ -233,41 +238,46 @@ class _Plain:
         np.bitwise_and(pte, self.page, out=pte)
         np.bitwise_or(pte, offset, out=pas)
         if len(away):
-            rest = np.concatenate([rest, self._away(away, vas, pas, status)])
+            rest = np.concatenate([rest, self._away(away, slots, vas, pas, status)])
         if pas.min() < self.low or pas.max() > self.high:
             self._outside(pas, status)
         if not good:
             np.multiply(pas, status == 0, out=pas)
         return rest
 
-    def _rest(self, pte: Words, offset: Words, any_: U64) -> Indices:
-        """What a 4 KiB leaf's low bits cannot decide: its high bits are used, the access is of two pages or misaligned."""
-        if self.aligned:
-            odd = bool(np.bitwise_or.reduce(offset) & U64(self.aligned))
-        else:
-            odd = self.size > 1 and bool(offset.max() > PAGE_SIZE - self.size)
-        if any_ < HIGH and not odd:
+    def _rest(self, pte: Words, offset: Words, away: Indices, any_: U64) -> Indices:
+        """What a leaf's low bits cannot decide: high bits are in use, the access is misaligned or of two pages."""
+        if any_ < HIGH and not self._some_odd(offset):
             return _NONE
-        return np.flatnonzero((pte >= HIGH) | self._odd(offset))
+        high = pte >= HIGH
+        high[away] = False  # nothing was read for these
+        return np.flatnonzero(high | self._odd(offset))
+
+    def _some_odd(self, offset: Words) -> bool:
+        if self.aligned:
+            return bool(np.bitwise_or.reduce(offset) & U64(self.aligned))
+        return self.size > 1 and bool(offset.max() > PAGE_SIZE - self.size)
 
     def _odd(self, offset: Words) -> Flags:
         odd: Flags = offset & U64(self.aligned) != 0 if self.aligned else offset > U64(PAGE_SIZE - self.size)
         return odd
 
-    def _away(self, rows: Indices, vas: Words, pas: Words, status: Bytes) -> Indices:
+    def _away(self, rows: Indices, slots: Signed, vas: Words, pas: Words, status: Bytes) -> Indices:
         """Answer the rows whose slot has no last-level table; the indices of those that are left."""
         va = vas[rows]
-        directory = self.directory
-        slots = np.clip((va.view(np.int64) >> SLOT_SHIFT) - directory.below, 0, len(directory.offsets) - 1)
-        status[rows], first = directory.ask(slots)
-        pas[rows] = first + (va & U64((1 << SLOT_SHIFT) - 1))
-        left = status[rows] == _AS_ROWS
-        return rows[left | self._odd(va & U64(PAGE_MASK))]
+        found, first = self.directory.ask(slots)
+        found[~canonical(va, self.directory.format)] = STATUS["non-canonical"]
+        status[rows], pas[rows] = found, first + (va & U64((1 << SLOT_SHIFT) - 1))
+        left: Indices = rows[found == _AS_ROWS]
+        return left
 
     def _outside(self, pas: Words, status: Bytes) -> None:
-        """Give those that would be good the status of memory that is not there."""
-        rows = np.flatnonzero(((pas < self.low) | (pas > self.high)) & (status == 0))
-        status[rows] = reach(self.directory.memory, pas[rows], np.full(len(rows), self.size, U64))
+        """Those that would be good and are not in the root's region: what other memory there is decides."""
+        rows = np.flatnonzero((pas < self.low) | (pas > self.high))
+        rows = rows[status[rows] == 0]
+        found = reach(self.directory.memory, pas[rows], np.full(len(rows), self.size, U64))
+        status[rows] = found
+        pas[rows[found != 0]] = 0
 
 
 @lru_cache(maxsize=64)

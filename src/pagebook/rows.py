@@ -83,11 +83,6 @@ class Found(NamedTuple):
 def answer(memory: Memory, extensions: Extensions, rows: Rows, xlen: int = 64) -> Answers:
     """What every access comes to; BadAddress where `Mmu.access` would refuse one of them."""
     _check(rows, xlen)
-    return judged(memory, extensions, rows, xlen)
-
-
-def judged(memory: Memory, extensions: Extensions, rows: Rows, xlen: int) -> Answers:
-    """`answer` for rows that are known to be accesses a hart can make."""
     va, size = rows.va, rows.size
     first = np.minimum(size, U64(PAGE_SIZE) - (va & U64(PAGE_MASK)))
     found = _one_page(memory, extensions, rows._replace(size=first), xlen)
@@ -130,18 +125,26 @@ def _distinct(values: Words) -> list[int]:
 def _one_page(memory: Memory, extensions: Extensions, rows: Rows, xlen: int) -> Found:
     """`answer` for rows that stay in one page each: those of each mode together."""
     modes = np.where(rows.priv == 3, U64(0), rows.satp >> U64(60 if xlen == 64 else 31))
-    out = Found(np.zeros(len(modes), np.uint8), rows.va.copy(), np.zeros_like(rows.va), np.zeros_like(rows.va))
-    for mode in _distinct(modes):
+    distinct = _distinct(modes)
+    if len(distinct) == 1:
+        return _one_mode(memory, extensions, rows, xlen, distinct[0])
+    out = Found(np.zeros(len(modes), np.uint8), *(np.zeros_like(rows.va) for _ in range(3)))
+    for mode in distinct:
         here = np.flatnonzero(modes == mode)
-        if mode == 0:
-            out.status[here] = reach(memory, rows.va[here], rows.size[here])
-            continue
-        format = decode_satp(int(rows.satp[here[0]]), xlen).format
-        assert format
-        part = Walks(memory, extensions, format, Rows._make(column[here] for column in rows)).run()
+        part = _one_mode(memory, extensions, Rows._make(column[here] for column in rows), xlen, mode)
         out.status[here], out.pa[here] = part.status, part.pa
         out.pte_pa[here], out.pte_after[here] = part.pte_pa, part.pte_after
     return out
+
+
+def _one_mode(memory: Memory, extensions: Extensions, rows: Rows, xlen: int, mode: int) -> Found:
+    """`_one_page` for rows of one mode, 0 where addresses are not translated."""
+    if mode == 0:
+        nothing = np.zeros_like(rows.va)
+        return Found(reach(memory, rows.va, rows.size), rows.va, nothing, nothing.copy())
+    format = decode_satp(int(rows.satp[0]), xlen).format
+    assert format
+    return Walks(memory, extensions, format, rows).run()
 
 
 def reach(memory: Memory, pa: Words, size: Words) -> Bytes:
