@@ -76,29 +76,37 @@ def all_leaves(name: str, last: int, count: int, seed: int = 39) -> Image:
 def mixed(name: str, last: int, count: int, seed: int = 39) -> Image:
     """The same size of tables, with what a kernel's tables and a wild program's addresses have; ``count`` stores.
 
-    Of the last-level PTEs 80 % are good leaves, 10 % absent, 4 % of wrong rights or another's, 2 % not yet accessed or
-    dirty, 2 % NAPOT or PBMT, 1 % with a reserved bit, 1 % lead out of memory; of the tables' reaches 6 % are superpages
-    and 6 % absent; of the addresses 2 % are not canonical.
+    Of the last-level PTEs 80 % are good leaves, 10 % absent, and the others a little of everything else (`_odd`).
+    Of the tables' reaches 88 % have a table, 5 % a superpage, 5 % nothing, and the others a misaligned superpage or a
+    table that is not in memory.  Of the addresses 2 % are not canonical, and a few stores touch two pages.
     """
     rng = np.random.default_rng(seed)
     memory, tables = _frame(last)
     upper = _upper(last)
     good = _frames(rng, last) << U64(10) | U64(GOOD)
-    napot = good & ~U64(15 << 10) | U64(8 << 10 | 1 << 63)
-    odd = [
-        good, good & U64(0), good & ~U64(W), good | U64(U), good & ~U64(R | W) | U64(X), good & ~U64(D), good & ~U64(A),
-        napot, good | U64(1 << 61), good | U64(1 << 57), good | U64(1 << 50),
-    ]  # fmt: skip
-    share = [0.8, 0.1, 0.02, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01, 0.01]
-    tables[upper:] = np.choose(rng.choice(len(odd), good.shape, p=share), odd)
+    odd = _odd(good)
+    share = [0.8, 0.1, *[0.1 / len(odd)] * len(odd)]
+    tables[upper:] = np.choose(rng.choice(len(share), good.shape, p=share), [good, np.zeros_like(good), *odd])
     middle = tables[1:upper].reshape(-1)[:last]
-    big = rng.integers(0, FRAMES >> 9, last, dtype=np.uint64) << U64(9)
-    superpage = (U64(BASE >> 12) + big) << U64(10) | U64(GOOD)
-    middle[:] = np.choose(rng.choice(3, last, p=[0.88, 0.06, 0.06]), [middle, superpage, np.zeros_like(middle)])
+    big = U64(BASE >> 12) + (rng.integers(0, FRAMES >> 9, last, dtype=np.uint64) << U64(9))
+    superpage = big << U64(10) | U64(GOOD)
+    kinds = [middle, superpage, np.zeros_like(middle), superpage | U64(1 << 10), middle | U64(1 << 50)]
+    middle[:] = np.choose(rng.choice(len(kinds), last, p=[0.88, 0.05, 0.05, 0.01, 0.01]), kinds)
     vas = rng.integers(0, last << 21, count, dtype=np.uint64)
     wild = rng.random(count) < 0.02
     vas[wild] |= rng.integers(1, 1 << 24, int(wild.sum()), dtype=np.uint64) << U64(39)
     return Image(name, memory, len(tables), last * 512, vas, Kind.STORE)
+
+
+def _odd(good: Words) -> list[Words]:
+    """What else a last-level PTE may be: wrong rights, A or D clear, Svnapot, Svpbmt, and what no leaf may be."""
+    bare = good & ~U64(R | W)
+    napot = good & ~U64(15 << 10) | U64(8 << 10 | 1 << 63)
+    return [
+        good & ~U64(W), bare | U64(X), good | U64(U), good & ~U64(A), good & ~U64(D),
+        napot, good | U64(1 << 61), good | U64(3 << 61), napot ^ U64(1 << 10), good | U64(1 << 57),
+        good & ~U64(R), bare, bare & ~U64(A | D), good | U64(1 << 50),
+    ]  # fmt: skip
 
 
 def _upper(last: int) -> int:
