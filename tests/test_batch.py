@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise, product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,17 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagebook import batch
-from pagebook.batch import RULE_NAMES, STATUS, Rows, answer, translate
+from pagebook.batch import RULE_NAMES, STATUS, translate
 from pagebook.errors import BadAddress
 from pagebook.memory import U64, Memory, Region
 from pagebook.mmu import Extensions, Kind, Mmu, Regime
 from pagebook.sv import SV32, SV39, SV48, SV57, A, D, Format, R, U, V, W, X
 from random_tables import EXTENSIONS, FAR, Words, random_memory, random_rows
+from wide import CHUNK, PLAIN, SVADU, Wide, same, spread
 from worlds import BASE, FORMATS, PAGE
-
-SVADU = Extensions()
-CHUNK = 64
-PLAIN = 100  # pages, all of them sound 4 KiB leaves, from va 0 and again from the upper half's start
 
 
 @pytest.fixture(autouse=True)
@@ -29,56 +25,6 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "CHUNK", CHUNK)
     monkeypatch.setattr(batch, "FEWEST", CHUNK)
     monkeypatch.setattr(batch, "SAMPLE", CHUNK)
-
-
-class Wide:
-    """A 64-bit table, the same in both halves: sound leaves at 0 and 2 MiB, at 4 MiB what the test puts there."""
-
-    def __init__(self, fmt: Format = SV39, flags: int = V | R | W | X | A | D) -> None:
-        self.fmt = fmt
-        self.memory = Memory([Region(BASE, bytearray(256 * PAGE), writable=True), Region(FAR, bytearray(PAGE * 4))])
-        top = fmt.levels - 1
-        self.table = [BASE + n * PAGE for n in range(8)]
-        for depth in range(top):
-            for index in (0, 256) if depth == 0 else (0,):
-                self.put(self.table[depth], index, self.table[depth + 1] >> 2 | V)
-        middle = self.table[top - 1]
-        self.plain, self.odd = self.table[top], self.table[top] + PAGE
-        self.put(middle, 1, self.plain >> 2 | V)
-        self.put(middle, 2, self.odd >> 2 | V)
-        self.put(middle, 3, BASE >> 2 | flags)  # a superpage
-        self.put(middle, 4, FAR >> 2 | V)  # a table in another region
-        self.put(middle, 5, 0x4000_0000 >> 2 | V)  # a table nowhere
-        for page in range(512):
-            self.put(self.plain, page, BASE + (16 + page % PLAIN) * PAGE >> 2 | flags)
-
-    def put(self, table: int, index: int, pte: int) -> None:
-        self.memory.write64(table + 8 * index, pte)
-
-    def check(
-        self, vas: Words, kind: Kind = Kind.LOAD, size: int = 1, extensions: Extensions = SVADU, **regime: Any
-    ) -> Words:
-        """`translate` says what `answer` says; the status bytes."""
-        return same(self.memory, Regime(**{"satp": self.fmt.satp(BASE), **regime}), vas, kind, size, extensions)
-
-
-def same(memory: Memory, where: Regime, vas: Words, kind: Kind, size: int, extensions: Extensions) -> Words:
-    """`translate` says what `answer` says, on this memory in this regime; the status bytes."""
-    count = len(vas)
-    pas, status = translate(memory, extensions, where, vas, kind, size)
-    priv = {"U": 0, "S": 1, "M": 3}[where.priv]
-    rows = Rows(
-        np.full(count, where.satp, U64), vas, np.full(count, priv, np.uint8), np.full(count, where.sum),
-        np.full(count, where.mxr), np.full(count, kind, np.uint8), np.full(count, size, U64),
-    )  # fmt: skip
-    expected = answer(memory, extensions, rows, where.xlen)
-    assert status.tolist() == expected.status.tolist()
-    assert pas.tolist() == expected.pa.tolist()
-    return status
-
-
-def spread(count: int = 3 * CHUNK + 5, low: int = 2 << 20, high: int = 4 << 20, seed: int = 0) -> Words:
-    return np.random.default_rng(seed).integers(low, high - 8, count, dtype=np.uint64)
 
 
 @pytest.mark.parametrize("fmt", [SV39, SV48, SV57], ids=lambda fmt: fmt.name)
@@ -102,6 +48,16 @@ def test_each_combination_of_flags_has_its_verdict(kind: Kind, priv: str, bits: 
         world.put(world.plain, page, BASE + (16 + page % PLAIN) * PAGE >> 2 | page & 0xFF)
     vas = np.repeat(np.arange(512, dtype=np.uint64), 2) * U64(PAGE) + U64(2 << 20)
     world.check(vas, kind, 4, Extensions(svadu), priv=priv, sum=bool(bits & 1), mxr=bool(bits & 2))
+
+
+@pytest.mark.parametrize("bit", [V, R, W, X, U, A, D])
+@pytest.mark.parametrize("usual", [V | R | W | X | A | D, V | R | W | X | U | A | D])
+def test_one_leaf_with_one_flag_changed_among_good_ones_is_judged_by_itself(usual: int, bit: int):
+    world = Wide(flags=usual)
+    world.put(world.plain, 7, BASE >> 2 | usual ^ bit)
+    vas = np.concatenate([spread(), (2 << 20) + 7 * PAGE + np.arange(3, dtype=np.uint64)])
+    for kind, priv, sum_, svadu in product(Kind, "US", (False, True), (False, True)):
+        world.check(vas, kind, 1, Extensions(svadu), priv=priv, sum=sum_)
 
 
 @pytest.mark.parametrize("extensions", EXTENSIONS)
@@ -272,6 +228,15 @@ def test_a_superpage_of_a_gibibyte_reaches_over_all_its_slots(fmt: Format):
     world.put(world.table[fmt.levels - 3], 1, 0x8000_0000 >> 2 | V | R | A)
     vas = spread(4 * CHUNK, 1 << 30, (1 << 30) + 300 * PAGE)
     status = world.check(vas, size=8)
+    assert {RULE_NAMES[n] for n in status.tolist()} == {"", "target-outside"}
+
+
+def test_a_superpage_may_begin_before_memory_does():
+    memory = Memory([Region(BASE + 5 * PAGE, bytearray(32 * PAGE), writable=True)])
+    root, middle = BASE + 5 * PAGE, BASE + 6 * PAGE
+    memory.write64(root, middle >> 2 | V)
+    memory.write64(middle, BASE >> 2 | V | R)
+    status = same(memory, Regime(SV39.satp(root)), spread(4 * CHUNK, 0, 40 * PAGE), Kind.LOAD, 8, SVADU)
     assert {RULE_NAMES[n] for n in status.tolist()} == {"", "target-outside"}
 
 
