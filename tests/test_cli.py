@@ -26,7 +26,7 @@ from pagebook.sv import SV57, R, W, X
 from pagebook.views import facts
 from worlds import World
 
-VERBS = ("boot", "maps", "tree", "walk")
+VERBS = ("boot", "maps", "tree", "walk", "fault", "pte", "satp", "quiz")
 
 # What the default model is known to print.  One letter that changes here changes it for everybody's scripts.
 
@@ -373,8 +373,8 @@ def test_too_little_and_too_much_ram_are_refused(verb: str, ram: str) -> None:
 def test_a_target_that_is_not_there_is_refused_with_what_a_target_is() -> None:
     for name in ("nothere", "", "nothere/m.core", "x" * 300, "/dev/null/m.core"):
         assert call(["maps", name]).refusal == (
-            f"pagebook: there is no file {name!r}; a target is 'xv6', the model booted afresh, or a file that "
-            "'pagebook boot --save FILE' wrote"
+            f"pagebook: there is no file {name!r}; a target is 'xv6', the model booted afresh, 'rules', the machine "
+            "of the examples, or a file that 'pagebook boot --save FILE' wrote"
         )
 
 
@@ -387,10 +387,10 @@ def test_directories_devices_and_pipes_are_no_targets(tmp_path: Path) -> None:
 
 
 def test_the_options_of_the_model_do_not_go_with_a_file() -> None:
-    for option in ("--rev 2022", "--ram 2M", "--nproc 8", "--kernel k", "--init i", "--sh s"):
+    for option in ("--rev 2022", "--ram 2M", "--nproc 8", "--kernel k", "--init i", "--sh s", "--program p"):
         assert call(f"maps {saved()} {option}").refusal == (
-            f"pagebook: --rev, --kernel, --init, --sh, --ram and --nproc shape the model; {str(saved())!r} is as it "
-            "was saved"
+            "pagebook: --rev, --kernel, --init, --sh, --program, --ram and --nproc shape the model; "
+            f"{str(saved())!r} is as it is"
         )
 
 

@@ -49,6 +49,7 @@ def _flags(text: str) -> int:
 
 SIZE = Word("SIZE", parse_size)
 ADDRESS = Word("ADDRESS", parse_address)
+NUMBER = Word("NUMBER", parse_address)
 RANGE = Word("ADDRESS[-END]", parse_range)
 FLAGS = Word("LETTERS", _flags)
 
@@ -75,6 +76,7 @@ def model_options(command: Command) -> Command:
 
 
 PRIVILEGES = click.Choice(["U", "S", "M"], case_sensitive=False)
+XLEN = click.Choice(["32", "64"])
 KINDS = click.Choice(["load", "store", "fetch", "amo"], case_sensitive=False)
 
 
