@@ -57,8 +57,8 @@ struct region {
 };
 
 struct hart {
-    const struct region *regions;
-    uint64_t count;
+    const struct region *regions; // those with bytes first, then the devices, which answer but hold no tables
+    uint64_t count, answering;
     uint64_t root, levels;
     uint64_t reserved; // the bits that no extension gives a meaning to
     uint64_t svadu, svnapot, svpbmt;
@@ -67,12 +67,21 @@ struct hart {
     uint64_t care, want; // set here: of these bits, a 4 KiB leaf that is plainly good has just those
 };
 
-INLINE const uint8_t *at(const struct hart *h, uint64_t pa, uint64_t size) {
-    for (uint64_t i = 0; i < h->count; i++) {
-        uint64_t offset = pa - h->regions[i].base;
-        if (offset < h->regions[i].size && h->regions[i].size - offset >= size)
-            return h->regions[i].bytes + offset;
-    }
+INLINE int inside(const struct region *r, uint64_t pa, uint64_t size) {
+    return pa - r->base < r->size && r->size - (pa - r->base) >= size;
+}
+
+INLINE const uint64_t *at(const struct hart *h, uint64_t pa) {
+    for (uint64_t i = 0; i < h->count; i++)
+        if (inside(&h->regions[i], pa, 8))
+            return (const uint64_t *)(h->regions[i].bytes + (pa - h->regions[i].base));
+    return 0;
+}
+
+INLINE int answers(const struct hart *h, uint64_t pa, uint64_t size) {
+    for (uint64_t i = 0; i < h->answering; i++)
+        if (inside(&h->regions[i], pa, size))
+            return 1;
     return 0;
 }
 
@@ -131,7 +140,7 @@ INLINE int one_page(const struct hart *h, unsigned levels, uint64_t va, uint64_t
     uint64_t table = h->root, pointer = V | RWX | U | A | D | h->reserved | PBMT | N;
     #pragma GCC unroll 3
     for (int level = levels - 1; level >= 0; level--) {
-        const uint64_t *entry = (const uint64_t *)at(h, table + (va >> (12 + 9 * level) & 511) * 8, 8);
+        const uint64_t *entry = at(h, table + (va >> (12 + 9 * level) & 511) * 8);
         if (unlikely(!entry))
             return TABLE_OUTSIDE;
         uint64_t pte = *entry;
@@ -146,7 +155,7 @@ INLINE int one_page(const struct hart *h, unsigned levels, uint64_t va, uint64_t
         }
         uint64_t low = unlikely(pte & N) ? 0xFFFF : (PAGE << 9 * level) - 1;
         *pa = (PPN(pte) << 12 & ~low) | (va & low);
-        return at(h, *pa, size) ? FINE : TARGET_OUTSIDE;
+        return answers(h, *pa, size) ? FINE : TARGET_OUTSIDE;
     }
     __builtin_unreachable();
 }

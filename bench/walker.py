@@ -24,7 +24,10 @@ class _Region(Structure):
 class _Hart(Structure):
     _fields_ = (
         ("regions", POINTER(_Region)),
-        *((name, c_uint64) for name in ("count", "root", "levels", "reserved", "svadu", "svnapot", "svpbmt")),
+        *(
+            (name, c_uint64)
+            for name in ("count", "answering", "root", "levels", "reserved", "svadu", "svnapot", "svpbmt")
+        ),
         *((name, c_uint64) for name in ("user", "sum", "mxr", "kind", "size")),
     )
 
@@ -45,14 +48,15 @@ class Walker:
         self.vas = image.vas
         self.pas = np.zeros(len(image.vas), np.uint64)
         self.status = np.zeros(len(image.vas), np.uint8)
-        regions = image.memory.regions
-        self._regions = (_Region * len(regions))(
-            *(_Region(np.frombuffer(region.data, np.uint8).ctypes.data, region.base, region.size) for region in regions)
+        regions, devices = image.memory.regions, image.memory.devices
+        self._regions = (_Region * (len(regions) + len(devices)))(
+            *(_Region(np.frombuffer(one.data, np.uint8).ctypes.data, one.base, one.size) for one in regions),
+            *(_Region(None, one.start, len(one)) for one in devices),
         )
         satp, regime, extensions = decode_satp(image.regime.satp), image.regime, image.extensions
         assert satp.format
         self._hart = _Hart(
-            self._regions, len(regions), satp.root, satp.format.levels, reserved_bits(extensions),
+            self._regions, len(regions), len(self._regions), satp.root, satp.format.levels, reserved_bits(extensions),
             extensions.svadu, extensions.svnapot, extensions.svpbmt,
             regime.priv == "U", regime.sum, regime.mxr, image.kind, image.size,
         )  # fmt: skip

@@ -14,16 +14,17 @@ from worlds import BASE, PAGE
 Words = npt.NDArray[np.uint64]
 PRIVILEGE = {0: "U", 1: "S", 3: "M"}
 TABLES = 8
+DEVICE = 0x1000_0000
 FAR = 1 << 33  # a second region, where Sv32 reaches too
 EXTENSIONS = [Extensions(bool(n & 1), bool(n & 2), bool(n & 4), bool(n & 8)) for n in range(16)]
 
 
 def random_memory(rng: np.random.Generator, fmt: Format) -> Memory:
-    """A graph of eight tables in two regions of sixteen pages, and a third region that is read-only and odd."""
+    """A graph of eight tables in two regions of sixteen pages; a third region, read-only and odd; two odd devices."""
     near = BASE + np.arange(TABLES // 2, dtype=np.uint64) * U64(PAGE)
     tables = np.concatenate([near, near - U64(BASE) + U64(FAR)])
     frames = np.concatenate(
-        [U64(BASE) + np.arange(17, dtype=np.uint64) * U64(PAGE), tables, [U64(0x4000_0000), U64(0)]]
+        [U64(BASE) + np.arange(17, dtype=np.uint64) * U64(PAGE), tables, [U64(DEVICE), U64(0x4000_0000), U64(0)]]
     )
     shape = (2, TABLES // 2, fmt.entries)
     ppn = rng.choice(frames, shape) >> U64(12)
@@ -45,7 +46,8 @@ def random_memory(rng: np.random.Generator, fmt: Format) -> Memory:
         ram = bytearray(16 * PAGE)
         ram[: part.nbytes] = part.tobytes()
         regions.append(Region(base, ram, writable=True))
-    return Memory([*regions, Region(BASE + 16 * PAGE, bytes(100), name="odd")])
+    devices = (range(DEVICE + 0x100, DEVICE + 0x808), range(BASE + 16 * PAGE + 96, BASE + 16 * PAGE + 200))
+    return Memory([*regions, Region(BASE + 16 * PAGE, bytes(100), name="odd")], devices)
 
 
 def random_rows(rng: np.random.Generator, fmt: Format, count: int) -> Rows:
@@ -64,7 +66,7 @@ def random_rows(rng: np.random.Generator, fmt: Format, count: int) -> Rows:
     direct = rng.random(count) < 0.1
     satp = np.where(direct, U64(0), satp)
     priv = rng.choice(np.array([0, 1, 3], np.uint8), count, p=[0.45, 0.45, 0.1])
-    physical = rng.choice(np.array([BASE, FAR, BASE + 16 * PAGE], np.uint64), count)
+    physical = rng.choice(np.array([BASE, FAR, BASE + 16 * PAGE, DEVICE], np.uint64), count)
     physical += rng.integers(0, 17 * PAGE, count, dtype=np.uint64)
     va = np.where((priv == 3) | direct, physical & U64((1 << fmt.xlen) - 1), va)
     kind = rng.integers(0, 4, count, dtype=np.uint8)

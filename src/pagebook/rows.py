@@ -148,11 +148,11 @@ def _one_mode(memory: Memory, extensions: Extensions, rows: Rows, xlen: int, mod
 
 
 def reach(memory: Memory, pa: Words, size: Words) -> Bytes:
-    """0 where one region holds all of [pa, pa + size), else the status of an access outside memory."""
+    """0 where one region or device has all of [pa, pa + size), else the status of an access outside memory."""
     fine = np.zeros(len(pa), np.bool_)
-    for region in memory.regions:
-        offset = pa - U64(region.base)
-        fine |= (offset < U64(region.size)) & (U64(region.size) - offset >= size)
+    for there in (*(range(region.base, region.end) for region in memory.regions), *memory.devices):
+        offset = pa - U64(there.start)
+        fine |= (offset < U64(len(there))) & (U64(len(there)) - offset >= size)
     return np.where(fine, 0, STATUS["target-outside"]).astype(np.uint8)
 
 
