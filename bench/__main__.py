@@ -57,6 +57,7 @@ def check(library: ctypes.CDLL | None, notes: list[str]) -> None:
         "Compared first, and equal: all bytes of RAM after boot and after the 1 GiB mapping, the free list's head, "
         "the mappings listed, the walks, the translations."
     )
+    notes.append(peers.NOTE)
 
 
 def measure(library: ctypes.CDLL | None, walker: ctypes.CDLL | None, turns: Turns) -> list[Group]:

@@ -6,6 +6,8 @@ at them.  The sizes follow the caches of the machine, where Linux tells them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +28,30 @@ USUAL = {2: 1 << 20, 3: 32 << 20}
 """Bytes of the second and third cache where the system does not say."""
 GOOD = V | R | W | A | D
 EXTENSIONS = Extensions(svadu=False, svnapot=True, svpbmt=True)
+
+
+def _napot(pte: Words) -> Words:
+    """A leaf of a 64 KiB page."""
+    return pte & ~U64(15 << 10) | U64(8 << 10 | 1 << 63)
+
+
+ODD: tuple[Callable[[Words], Words], ...] = (
+    lambda pte: pte & ~U64(W),
+    lambda pte: pte & ~U64(R | W) | U64(X),
+    lambda pte: pte | U64(U),
+    lambda pte: pte & ~U64(A),
+    lambda pte: pte & ~U64(D),
+    _napot,
+    lambda pte: pte | U64(1 << 61),
+    lambda pte: pte | U64(3 << 61),
+    lambda pte: _napot(pte) ^ U64(1 << 10),
+    lambda pte: pte | U64(1 << 57),
+    lambda pte: pte & ~U64(R),
+    lambda pte: pte & ~U64(R | W),
+    lambda pte: pte & ~U64(R | W | A | D),
+    lambda pte: pte | U64(1 << 50),
+)
+"""What else a last-level PTE may be than good: wrong rights, A or D clear, Svnapot, Svpbmt, and what no leaf may be."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +77,10 @@ def cache_bytes() -> dict[int, int]:
     """The size of the second and third cache: what the first processor has, else `USUAL`."""
     found = dict(USUAL)
     for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
-        level, size = int((index / "level").read_text()), (index / "size").read_text().strip()
-        if level in found and size.endswith("K"):
-            found[level] = int(size[:-1]) << 10
+        with suppress(OSError):
+            level, size = int((index / "level").read_text()), (index / "size").read_text().strip()
+            if level in found and size.endswith("K"):
+                found[level] = int(size[:-1]) << 10
     return found
 
 
@@ -76,17 +103,21 @@ def all_leaves(name: str, last: int, count: int, seed: int = 39) -> Image:
 def mixed(name: str, last: int, count: int, seed: int = 39) -> Image:
     """The same size of tables, with what a kernel's tables and a wild program's addresses have; ``count`` stores.
 
-    Of the last-level PTEs 80 % are good leaves, 10 % absent, and the others a little of everything else (`_odd`).
+    Of the last-level PTEs 80 % are good leaves, 10 % absent, and the others a little of everything else (`ODD`).
     Of the tables' reaches 88 % have a table, 5 % a superpage, 5 % nothing, and the others a misaligned superpage or a
     table that is not in memory.  Of the addresses 2 % are not canonical, and a few stores touch two pages.
     """
     rng = np.random.default_rng(seed)
     memory, tables = _frame(last)
     upper = _upper(last)
-    good = _frames(rng, last) << U64(10) | U64(GOOD)
-    odd = _odd(good)
-    share = [0.8, 0.1, *[0.1 / len(odd)] * len(odd)]
-    tables[upper:] = np.choose(rng.choice(len(share), good.shape, p=share), [good, np.zeros_like(good), *odd])
+    leaves = tables[upper:].reshape(-1)
+    leaves[:] = (_frames(rng, last) << U64(10) | U64(GOOD)).reshape(-1)
+    chosen = rng.random(len(leaves), dtype=np.float32)
+    leaves[chosen < 0.1] = 0
+    for number, change in enumerate(ODD):
+        low = 0.1 + 0.1 * number / len(ODD)
+        here = np.flatnonzero((chosen >= low) & (chosen < low + 0.1 / len(ODD)))
+        leaves[here] = change(leaves[here])
     middle = tables[1:upper].reshape(-1)[:last]
     big = U64(BASE >> 12) + (rng.integers(0, FRAMES >> 9, last, dtype=np.uint64) << U64(9))
     superpage = big << U64(10) | U64(GOOD)
@@ -96,17 +127,6 @@ def mixed(name: str, last: int, count: int, seed: int = 39) -> Image:
     wild = rng.random(count) < 0.02
     vas[wild] |= rng.integers(1, 1 << 24, int(wild.sum()), dtype=np.uint64) << U64(39)
     return Image(name, memory, len(tables), last * 512, vas, Kind.STORE)
-
-
-def _odd(good: Words) -> list[Words]:
-    """What else a last-level PTE may be: wrong rights, A or D clear, Svnapot, Svpbmt, and what no leaf may be."""
-    bare = good & ~U64(R | W)
-    napot = good & ~U64(15 << 10) | U64(8 << 10 | 1 << 63)
-    return [
-        good & ~U64(W), bare | U64(X), good | U64(U), good & ~U64(A), good & ~U64(D),
-        napot, good | U64(1 << 61), good | U64(3 << 61), napot ^ U64(1 << 10), good | U64(1 << 57),
-        good & ~U64(R), bare, bare & ~U64(A | D), good | U64(1 << 50),
-    ]  # fmt: skip
 
 
 def _upper(last: int) -> int:

@@ -13,7 +13,7 @@ import importlib
 import mmap
 import os
 import sys
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,7 +46,7 @@ class Missing(Exception):
     """The peer is not here; the message is the remedy."""
 
 
-class Peer:
+class Peer(ABC):
     """Translates the image's first `FEW` addresses; ``pas`` is what it found."""
 
     what: ClassVar[str]
@@ -229,6 +229,10 @@ def _as_x86(image: Image) -> tuple[mmap.mmap, int]:
     return ram, region.size
 
 
+NOTE = """\
+Peers translate the same addresses, each in the form that suits it best: gdb-pt-dump without gdb, on bytes at hand;
+unicorn past its Python binding, which has no such call, and twice more without Python around each address;
+volatility3, which knows no RISC-V, by x86-64 tables of the same pages.  They judge no rights as a hart does."""
 PEERS: tuple[type[Peer], ...] = (GdbPtDump, Unicorn, UnicornFromC, Loads, Volatility)
 
 
