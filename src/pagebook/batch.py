@@ -141,6 +141,7 @@ class _Directory:
         return True
 
     def _find_tables(self, groups: Signed) -> None:
+        """Fill in ``offsets``, a whole table of pointers to last-level tables at a time."""
         mask = U64(self.format.ppn_mask)
         walks = self._walks((groups << SLOT_SHIFT + 9).view(U64))
         there = walks.walk(self.format.steps[:-2])
@@ -213,27 +214,15 @@ class _Plain:
         return np.concatenate(rest)
 
     def _chunk(self, vas: Words, pas: Words, status: Bytes) -> Indices:
-        count, directory = len(vas), self.directory
-        va = vas.view(np.int64)
-        slot, index, at = self.slot[:count], self.index[:count], self.at[:count]
-        np.right_shift(va, SLOT_SHIFT, out=slot)
-        np.subtract(slot, directory.below, out=slot)
-        directory.offsets.take(slot, out=at, mode="clip")
-        away = _NONE if at.min() > NOWHERE else np.flatnonzero(at == NOWHERE)
-        slots = slot[away]
-        np.right_shift(va, PAGE_SHIFT, out=index)
-        np.add(index, at, out=index)
-        pte = at.view(U64)
-        directory.words.take(index, out=pte, mode="clip")
-        offset = np.bitwise_and(va, PAGE_MASK, out=slot).view(U64)
+        pte, offset, away, slots = self._read(vas)
         every, any_ = np.bitwise_and.reduce(pte), np.bitwise_or.reduce(pte)
         rest = self._rest(pte, offset, away, any_)
         good = not len(away) and every & self.need == self.need and not any_ & self.bad
         if good:
             status.fill(0)
         else:
-            np.bitwise_and(pte, U64(0xFF), out=index.view(U64))
-            self.verdicts.take(index, out=status, mode="clip")
+            flags = np.bitwise_and(pte, U64(0xFF), out=self.index[: len(vas)].view(U64)).view(np.int64)
+            self.verdicts.take(flags, out=status, mode="clip")
         np.left_shift(pte, U64(2), out=pte)
         np.bitwise_and(pte, self.page, out=pte)
         np.bitwise_or(pte, offset, out=pas)
@@ -244,6 +233,24 @@ class _Plain:
         if not good:
             np.multiply(pas, status == 0, out=pas)
         return rest
+
+    def _read(self, vas: Words) -> tuple[Words, Words, Indices, Signed]:
+        """The last-level PTEs, the offsets in the page, and which rows have no PTE (theirs is any), in which slots.
+
+        The arrays are this object's own, and good until the next chunk.
+        """
+        count, va = len(vas), vas.view(np.int64)
+        slot, index, at = self.slot[:count], self.index[:count], self.at[:count]
+        np.right_shift(va, SLOT_SHIFT, out=slot)
+        np.subtract(slot, self.directory.below, out=slot)
+        self.directory.offsets.take(slot, out=at, mode="clip")
+        away = _NONE if at.min() > NOWHERE else np.flatnonzero(at == NOWHERE)
+        slots = slot[away]
+        np.right_shift(va, PAGE_SHIFT, out=index)
+        np.add(index, at, out=index)
+        pte = at.view(U64)
+        self.directory.words.take(index, out=pte, mode="clip")
+        return pte, np.bitwise_and(va, PAGE_MASK, out=slot).view(U64), away, slots
 
     def _rest(self, pte: Words, offset: Words, away: Indices, any_: U64) -> Indices:
         """What a leaf's low bits cannot decide: high bits are in use, the access is misaligned or of two pages."""
