@@ -161,3 +161,9 @@ def test_the_same_program_twice_is_told_apart_and_found_in_one_listing() -> None
     found = fault(13, 0x9000, 0x1100, of=of)
     assert (found.chosen.space.name, found.chosen.kind) == ("sh.3", Kind.LOAD)
     assert found.code[1].endswith("of user/sh.asm")
+
+
+def test_a_program_whose_file_is_damaged_has_no_symbols() -> None:
+    k = boot(ram=2 << 20, program=("crash", PROGRAM))
+    k.files["crash"] = PROGRAM[:200]
+    assert machine(k).space("crash").symbols == {}

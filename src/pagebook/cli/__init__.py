@@ -37,9 +37,9 @@ def cli() -> None:
     pagebook maps                 every mapping of every address space
     pagebook tree --space init    the page tables themselves
     pagebook walk 0x80000000      one address, level by level
-    pagebook walk 0x2ff8 --space sh --access store   one access, and which rule decided
-    pagebook fault --scause 0xf --stval 0 --sepc 8   what a panic printed, explained
-    pagebook pte 0x21fdd0c7       a PTE taken apart; satp does the same with satp
+    pagebook walk 0x2ff8 --space sh --access store    which rule decides an access
+    pagebook fault --scause 15 --stval 0 --sepc 8     a panic's numbers, explained
+    pagebook pte 0x21fdd0c7       a PTE taken apart; satp does so with satp
     pagebook quiz                 a table, an access, and a question
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
 

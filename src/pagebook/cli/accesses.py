@@ -83,8 +83,8 @@ def fault(
     Exit status 1 when no address space explains the fault.
 
     \b
-    pagebook fault --scause 0xf --stval 0x0 --sepc 0x1e --kernel kernel/kernel --program user/_crash
-    pagebook fault --scause 0xd --stval 0x505050505050505 --sepc 0x80001234 --kernel kernel/kernel
+    pagebook fault --scause 0xf --stval 0x2fb0 --sepc 0xc --program user/_crash
+    pagebook fault --scause 0xd --stval 0x8 --sepc 0x80001234
     """
     from pagebook.cli import verbs
 

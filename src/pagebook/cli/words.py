@@ -100,7 +100,7 @@ def hart_options(command: Command) -> Command:
     """The options that say what the hart implements; ``command`` gets them as one dict, ``hart``."""
 
     @click.option(
-        "--svadu/--svade", default=True, help="Does the hart set A and D (Svadu, the default), or fault (Svade)?"
+        "--svadu/--svade", default=True, help="The hart sets A and D (Svadu, the default), or faults (Svade)."
     )
     @click.option("--svnapot", is_flag=True, help="The hart has 64 KiB pages (Svnapot).")
     @click.option("--svpbmt", is_flag=True, help="The hart has memory types in PTEs (Svpbmt).")
