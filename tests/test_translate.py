@@ -24,16 +24,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calls import BUFFERED, FOLDER, SMALL, Answer, call, core_of, on_terminal, saved
-from pagebook.batch import RULE_NAMES, Rows
 from pagebook.cases import lines
 from pagebook.cli import main, translating
 from pagebook.errors import BadFile
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Extensions, Kind
+from pagebook.rows import RULE_NAMES, Rows
 from pagebook.sources.elfcore import write_core
 from pagebook.sv import SV32, SV39, A, D, R, U, W
 from pagebook.table import AddressSpace
-from test_batch import PRIVILEGE, random_memory, random_rows, scalar
+from random_tables import PRIVILEGE, random_memory, random_rows, scalar
 from worlds import BASE, FORMATS, World
 
 COLUMNS = ["va", "cause", "tval", "pa", "pte_pa", "pte_after", "rule"]

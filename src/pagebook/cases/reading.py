@@ -1,4 +1,4 @@
-"""Accesses as people and programs write them down, a line each, turned into `batch.Rows`.
+"""Accesses as people and programs write them down, a line each, turned into `rows.Rows`.
 
 The lines are addresses, or CSV whose header names the columns.  Each column of a block becomes an array at once; a row
 that cannot be is looked for afterwards, and named with its line.
@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pagebook.batch import Rows
 from pagebook.cases.lines import Block, Source
 from pagebook.errors import BadAddress, BadFile
 from pagebook.mmu import LARGEST, Kind
+from pagebook.rows import Rows
 from pagebook.units import parse_address
 
 COLUMNS = ("va", "satp", "priv", "sum", "mxr", "access", "size")

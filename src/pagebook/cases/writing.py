@@ -12,9 +12,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pagebook.batch import RULE_NAMES, Answers, Words
 from pagebook.errors import PagebookError
 from pagebook.mmu import CAUSES
+from pagebook.rows import RULE_NAMES, Answers, Words
 
 COLUMNS = ("va", "cause", "tval", "pa", "pte_pa", "pte_after", "rule")
 ADDRESSES = ("tval", "pa", "pte_pa", "pte_after")

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, cast
 
 import click
 
-from pagebook.batch import Answers, Rows, Words, answer
 from pagebook.cases import writing
 from pagebook.cases.lines import Input, from_file, from_words
 from pagebook.cases.reading import Defaults, read
@@ -24,6 +23,7 @@ from pagebook.errors import BadFile
 from pagebook.files import replacing
 from pagebook.machine import Machine
 from pagebook.mmu import Extensions, Kind
+from pagebook.rows import Answers, Rows, Words, answer
 from pagebook.sv import decode_satp
 from pagebook.targets import ModelOptions, open_target
 from pagebook.units import size_text
