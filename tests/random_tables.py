@@ -80,7 +80,7 @@ def random_rows(rng: np.random.Generator, fmt: Format, count: int) -> Rows:
 
 
 def scalar(memory: Memory, extensions: Extensions, rows: Rows, xlen: int) -> list[tuple[int, ...]]:
-    """Cause, tval, status, pa, PTE address and PTE afterwards, row by row."""
+    """Cause, tval, status, pa, PTE address, PTE afterwards and whether one was read, row by row."""
     mmu = Mmu(memory, extensions)
     found = []
     for satp, va, priv, sum_, mxr, kind, size in zip(*(column.tolist() for column in rows), strict=True):
@@ -88,5 +88,15 @@ def scalar(memory: Memory, extensions: Extensions, rows: Rows, xlen: int) -> lis
         part = one.parts[-1] if one.rule else one.parts[0]
         leaf = part.leaf
         pte_pa, after = (leaf.pte_pa, leaf.pte if part.after is None else part.after) if leaf else (0, 0)
-        found.append((one.cause or 0, one.tval, STATUS[one.rule.id if one.rule else ""], one.pa or 0, pte_pa, after))
+        found.append(
+            (
+                one.cause or 0,
+                one.tval,
+                STATUS[one.rule.id if one.rule else ""],
+                one.pa or 0,
+                pte_pa,
+                after,
+                leaf is not None,
+            )
+        )
     return found

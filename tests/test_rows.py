@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagebook.errors import BadAddress
-from pagebook.memory import U64, Memory
+from pagebook.memory import U64, Memory, Region
 from pagebook.mmu import RULES, Extensions, Kind
 from pagebook.rows import RULE_NAMES, Rows, answer
-from pagebook.sv import SV39, Format
+from pagebook.sv import SV39, A, Format, R, V
 from random_tables import EXTENSIONS, random_memory, random_rows, scalar
-from worlds import FORMATS
+from worlds import FORMATS, PAGE
 
 
 @given(st.sampled_from(FORMATS), st.sampled_from(EXTENSIONS), st.integers(0, 1 << 32))
@@ -42,7 +42,18 @@ def test_the_random_rows_break_every_rule():
 
 def test_no_rows_have_no_answers():
     rows = random_rows(np.random.default_rng(0), SV39, 0)
-    assert [len(column) for column in answer(Memory([]), Extensions(), rows)] == [0] * 6
+    assert [len(column) for column in answer(Memory([]), Extensions(), rows)] == [0] * 7
+
+
+def test_a_pte_at_physical_address_0_is_a_pte():
+    page = bytearray(PAGE)
+    page[:8] = SV39.pte(0, V | R | A).to_bytes(8, "little")  # a root that maps the lowest GiB to itself
+    rows = random_rows(np.random.default_rng(0), SV39, 1)._replace(
+        satp=np.array([SV39.satp(0)], U64), va=np.array([8], U64), priv=np.ones(1, np.uint8), kind=np.zeros(1, np.uint8)
+    )
+    found = answer(Memory([Region(0, page)]), Extensions(), rows)
+    assert (found.status.tolist(), found.pte_pa.tolist(), found.read.tolist()) == ([0], [0], [True])
+    assert found.pte_after.tolist() == [SV39.pte(0, V | R | A)]
 
 
 def test_without_memory_every_access_ends_outside_it():

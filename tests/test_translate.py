@@ -144,9 +144,9 @@ def test_every_format_tells_of_every_row_what_the_mmu_tells(seed: int, number: i
     expected = [
         {
             "va": va, "cause": cause or None, "tval": tval if cause else None, "pa": None if cause else pa,
-            "pte_pa": pte_pa or None, "pte_after": after if pte_pa else None, "rule": RULE_NAMES[status] or None,
+            "pte_pa": pte_pa if read else None, "pte_after": after if read else None, "rule": RULE_NAMES[status] or None,
         }
-        for va, (cause, tval, status, pa, pte_pa, after) in zip(
+        for va, (cause, tval, status, pa, pte_pa, after, read) in zip(
             rows.va.tolist(), scalar(memory, extensions, rows, fmt.xlen), strict=True
         )
     ]  # fmt: skip

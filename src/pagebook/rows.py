@@ -59,8 +59,8 @@ class Answers(NamedTuple):
     """What each access came to, row for row.
 
     ``cause`` and ``status`` are 0 where it succeeds; then ``pa`` is where its first byte is.  ``pte_pa`` is the last
-    PTE read, 0 when none was, and ``pte_after`` its value afterwards; for an access that straddles two pages these are
-    of the page that faulted, or of the first.
+    PTE read and ``pte_after`` its value afterwards; both are 0 where ``read`` is False and no PTE was.  For an access
+    that straddles two pages these are of the page that faulted, or of the first.
     """
 
     cause: Bytes
@@ -69,6 +69,7 @@ class Answers(NamedTuple):
     pa: Words
     pte_pa: Words
     pte_after: Words
+    read: Flags
 
 
 class Found(NamedTuple):
@@ -78,6 +79,7 @@ class Found(NamedTuple):
     pa: Words
     pte_pa: Words
     pte_after: Words
+    read: Flags
 
 
 def answer(memory: Memory, extensions: Extensions, rows: Rows, xlen: int = 64) -> Answers:
@@ -86,9 +88,10 @@ def answer(memory: Memory, extensions: Extensions, rows: Rows, xlen: int = 64) -
     va, size = rows.va, rows.size
     first = np.minimum(size, U64(PAGE_SIZE) - (va & U64(PAGE_MASK)))
     found = _one_page(memory, extensions, rows._replace(size=first), xlen)
-    status, _, pte_pa, after = found
+    status, _, pte_pa, after, read = found
     misaligned = (rows.kind == Kind.AMO) & (va % size != 0)
-    status[misaligned], pte_pa[misaligned], after[misaligned] = STATUS["amo-misaligned"], 0, 0
+    status[misaligned] = STATUS["amo-misaligned"]
+    pte_pa[misaligned], after[misaligned], read[misaligned] = 0, 0, False
     tval = np.where(status != 0, va, U64(0))
     second = np.flatnonzero((first < size) & (status == 0))
     if len(second):
@@ -98,9 +101,9 @@ def answer(memory: Memory, extensions: Extensions, rows: Rows, xlen: int = 64) -
         bad = other.status != 0
         where = second[bad]
         status[where], tval[where] = other.status[bad], at[bad]
-        pte_pa[where], after[where] = other.pte_pa[bad], other.pte_after[bad]
+        pte_pa[where], after[where], read[where] = other.pte_pa[bad], other.pte_after[bad], other.read[bad]
     pa = np.where(status == 0, found.pa, U64(0))
-    return Answers(_FAULTS[status, rows.kind], tval, status, pa, pte_pa, after)
+    return Answers(_FAULTS[status, rows.kind], tval, status, pa, pte_pa, after, read)
 
 
 def _check(rows: Rows, xlen: int) -> None:
@@ -128,20 +131,24 @@ def _one_page(memory: Memory, extensions: Extensions, rows: Rows, xlen: int) -> 
     distinct = _distinct(modes)
     if len(distinct) == 1:
         return _one_mode(memory, extensions, rows, xlen, distinct[0])
-    out = Found(np.zeros(len(modes), np.uint8), *(np.zeros_like(rows.va) for _ in range(3)))
+    out = _nothing_read(np.zeros(len(modes), np.uint8), np.zeros_like(rows.va))
     for mode in distinct:
         here = np.flatnonzero(modes == mode)
         part = _one_mode(memory, extensions, Rows._make(column[here] for column in rows), xlen, mode)
-        out.status[here], out.pa[here] = part.status, part.pa
+        out.status[here], out.pa[here], out.read[here] = part.status, part.pa, part.read
         out.pte_pa[here], out.pte_after[here] = part.pte_pa, part.pte_after
     return out
+
+
+def _nothing_read(status: Bytes, pa: Words) -> Found:
+    """What is found without a PTE."""
+    return Found(status, pa, np.zeros_like(pa), np.zeros_like(pa), np.zeros(len(pa), np.bool_))
 
 
 def _one_mode(memory: Memory, extensions: Extensions, rows: Rows, xlen: int, mode: int) -> Found:
     """`_one_page` for rows of one mode, 0 where addresses are not translated."""
     if mode == 0:
-        nothing = np.zeros_like(rows.va)
-        return Found(reach(memory, rows.va, rows.size), rows.va, nothing, nothing.copy())
+        return _nothing_read(reach(memory, rows.va, rows.size), rows.va)
     format = decode_satp(int(rows.satp[0]), xlen).format
     assert format
     return Walks(memory, extensions, format, rows).run()
@@ -189,6 +196,7 @@ class Walks:
         self.pte: Words = np.zeros(count, U64)
         self.pte_pa = np.zeros(count, U64)
         self.level = np.zeros(count, np.uint8)
+        self.read: Flags = np.zeros(count, np.bool_)
 
     def run(self) -> Found:
         """Walk to the end, and `settle`."""
@@ -210,7 +218,7 @@ class Walks:
         after: Words = pte.copy()
         after[good] |= U64(A) | np.where(rows.kind[good] & 1, U64(D), U64(0))
         self.status[good] = reach(self.memory, pa[good], rows.size[good])
-        return Found(self.status, pa, self.pte_pa, np.where(self.pte_pa != 0, after, U64(0)))
+        return Found(self.status, pa, self.pte_pa, np.where(self.read, after, U64(0)), self.read)
 
     def walk(self, steps: tuple[tuple[int, int], ...]) -> Indices:
         """Find for every row the PTE where its walk stops on these levels; the rows that would go on below."""
@@ -225,6 +233,7 @@ class Walks:
             if not inside.all():
                 self.status[active[~inside]] = STATUS["table-outside"]
                 active, at, pte = active[inside], at[inside], pte[inside]
+            self.read[active] = True
             self.pte[active], self.pte_pa[active], self.level[active] = pte, at, level
             on = pte & mask == V
             active, table = active[on], (pte[on] >> U64(10) & U64(fmt.ppn_mask)) << U64(PAGE_SHIFT)

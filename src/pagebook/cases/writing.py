@@ -26,7 +26,7 @@ Write = Callable[[Words, Answers], None]
 def _absent(answers: Answers) -> dict[str, npt.NDArray[np.bool_]]:
     """For each column the rows that have no such thing."""
     fault = answers.status != 0
-    unread = answers.pte_pa == 0
+    unread = ~answers.read
     return {
         "va": np.zeros_like(fault), "cause": ~fault, "tval": ~fault, "pa": fault,
         "pte_pa": unread, "pte_after": unread, "rule": ~fault,

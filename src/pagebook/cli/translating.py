@@ -17,7 +17,7 @@ import click
 from pagebook.cases import writing
 from pagebook.cases.lines import Input, from_file, from_words
 from pagebook.cases.reading import Defaults, read
-from pagebook.cli.output import bar
+from pagebook.cli.opening import Model, open_machine
 from pagebook.cli.words import NOT_MAPPED, OK
 from pagebook.errors import BadFile
 from pagebook.files import replacing
@@ -25,8 +25,6 @@ from pagebook.machine import Machine
 from pagebook.mmu import Extensions, Kind
 from pagebook.rows import Answers, Rows, Words, answer
 from pagebook.sv import decode_satp
-from pagebook.targets import ModelOptions, open_target
-from pagebook.units import size_text
 
 PATIENCE = 1.0  # seconds before progress is shown
 PACE = 0.2  # seconds between two counts
@@ -36,7 +34,7 @@ class Asked(NamedTuple):
     """The machine and the hart that are asked, in the words of the command line; ``xlen`` is 0 where none is given."""
 
     target: str
-    model: dict[str, Any]
+    model: Model
     space: str | None
     satp: int | None
     xlen: int
@@ -48,7 +46,7 @@ def translate(asked: Asked, addresses: list[str], cases: str, form: str, output:
     """Answer every access, in the format ``form``; whether any faulted, as an exit status."""
     faults = False
     with _opened("" if addresses else cases) as file:
-        machine = _machine(asked)
+        machine = open_machine(asked.target, asked.model)
         defaults = _defaults(asked, machine)
         extensions = Extensions(**asked.hart)
 
@@ -62,12 +60,6 @@ def translate(asked: Asked, addresses: list[str], cases: str, form: str, output:
                 faults = faults or bool(answers.status.any())
                 count(len(va))
     return NOT_MAPPED if faults else OK
-
-
-def _machine(asked: Asked) -> Machine:
-    ram = asked.model["ram"]
-    with bar(f"booting with {size_text(ram)}", ram) as progress:
-        return open_target(asked.target, ModelOptions(**asked.model), progress)
 
 
 def _name(cases: str) -> str:

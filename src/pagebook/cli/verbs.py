@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pagebook.cases.reading import USUAL_SIZE
+from pagebook.cli.opening import Model, open_machine
 from pagebook.cli.output import bar, print_json, print_lines, print_story, prompt
 from pagebook.cli.words import BAD_CALL, NOT_MAPPED, OK
 from pagebook.decode import decode_pte
@@ -21,19 +22,13 @@ from pagebook.mmu import Extensions, Kind, Mmu
 from pagebook.quiz import Question, make_question
 from pagebook.sources.elfcore import write_core
 from pagebook.sv import FORMATS, decode_satp
-from pagebook.targets import EXAMPLES, MODEL, ModelOptions, boot_model, open_target
+from pagebook.targets import EXAMPLES, MODEL, ModelOptions, boot_model
 from pagebook.units import size_text
 from pagebook.views import access as views
 from pagebook.views import data, facts, text
 from pagebook.xv6.boot import machine as machine_of
 
-Model = dict[str, Any]
 MOST_SEEDS = 10_000
-
-
-def _open(target: str, model: Model) -> Machine:
-    with bar(f"booting with {size_text(model['ram'])}", model["ram"]) as progress:
-        return open_target(target, ModelOptions(**model), progress)
 
 
 def boot(model: Model, save: str | None, quiet: bool, as_json: bool) -> int:
@@ -67,7 +62,7 @@ def maps(
     target: str, model: Model, space: str | None, chosen: tuple[Any, Any, Any, Any], pages: bool, as_json: bool
 ) -> int:
     """List the mappings of one space or of all."""
-    machine = _open(target, model)
+    machine = open_machine(target, model)
     spaces = machine.spaces if space is None else (machine.space(space),)
     if not spaces:
         raise BadTarget(f"{target} has no address space")
@@ -98,7 +93,7 @@ def maps(
 
 def tree(target: str, model: Model, space: str, style: str, depth: int | None, as_json: bool) -> int:
     """Show the tables of one space."""
-    machine = _open(target, model)
+    machine = open_machine(target, model)
     one = machine.space(space)
     rows = facts.nodes(one, fold=style == "text", depth=depth)
     if as_json:
@@ -112,7 +107,7 @@ def walk(
     va: int, target: str, model: Model, space: str, access: dict[str, Any], hart: dict[str, Any], as_json: bool
 ) -> int:
     """Translate one address, or explain one access."""
-    machine = _open(target, model)
+    machine = open_machine(target, model)
     one = machine.space(space)
     if any(value is not None for value in access.values()):
         return _access(machine, one, va, access, hart, as_json)
@@ -147,7 +142,7 @@ def fault(
     as_json: bool,
 ) -> int:
     """Explain what a trap printed."""
-    machine = _open(target, model)
+    machine = open_machine(target, model)
     found = explain_fault(machine, Mmu(machine.memory, Extensions(**hart)), *printed, space)
     if as_json:
         print_json(data.fault(machine, found))
