@@ -33,6 +33,7 @@ from pagebook.rows import RULE_NAMES, Rows
 from pagebook.sources.elfcore import write_core
 from pagebook.sv import SV32, SV39, A, D, R, U, W
 from pagebook.table import AddressSpace
+from pagebook.targets import open_target
 from random_tables import PRIVILEGE, random_memory, random_rows, scalar
 from worlds import BASE, FORMATS, World
 
@@ -131,7 +132,7 @@ def test_every_format_tells_of_every_row_what_the_mmu_tells(seed: int, number: i
     core = machine_of(rng, number)
     rows = random_rows(rng, fmt, 150)
     extensions = Extensions(*(bool(number >> bit & 1) for bit in range(2, 6)))
-    memory = translating.open_target(str(core)).memory
+    memory = open_target(str(core)).memory
     priv, kind = int(rng.choice([0, 1, 3])), int(rng.integers(0, 4))
     default = {"satp": fmt.satp(BASE), "priv": priv, "kind": kind, "sum": 1, "mxr": 0, "size": 8}
     cases = FOLDER / "random.csv"
@@ -144,7 +145,8 @@ def test_every_format_tells_of_every_row_what_the_mmu_tells(seed: int, number: i
     expected = [
         {
             "va": va, "cause": cause or None, "tval": tval if cause else None, "pa": None if cause else pa,
-            "pte_pa": pte_pa if read else None, "pte_after": after if read else None, "rule": RULE_NAMES[status] or None,
+            "pte_pa": pte_pa if read else None, "pte_after": after if read else None,
+            "rule": RULE_NAMES[status] or None,
         }
         for va, (cause, tval, status, pa, pte_pa, after, read) in zip(
             rows.va.tolist(), scalar(memory, extensions, rows, fmt.xlen), strict=True
