@@ -1,6 +1,7 @@
 # make run    set up, and boot the model with its story
 # make test   set up, and check and test everything that pip alone can bring
-# make bench  set up, and measure beside a page-by-page transcription and C (needs gcc)
+# make bench  set up, and measure beside a page-by-page transcription, C and other programs (needs gcc; GDB_PT_DUMP
+#             names a clone of gdb-pt-dump)
 # make conformance  compare the MMU with Spike, case by case (CASES, ROUNDS and SEED choose; fetches Spike and dtc)
 # make second-opinion  the same with QEMU: every disagreement is a known one (fetches qemu-system-misc)
 # make golden  choose the golden vectors anew and record them from Spike
@@ -33,6 +34,7 @@ lint: $(READY_DEV)
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
 bench: $(READY_DEV)
+	-$(BIN)/python -m pip install --quiet --prefer-binary unicorn volatility3
 	$(BIN)/python -m bench
 
 conformance: spike

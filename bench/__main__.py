@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import boot, one_range, report, start, walks
+from bench import boot, one_range, peers, report, start, translations, walks
 from bench.environment import environment
 from bench.reference import NoCompiler, compile_reference
 from bench.rows import Group, Row
 from bench.same import Different
+from bench.walker import compile_walker
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class Turns:
     boot: int
     one_range: int
     walks: int
+    translations: int
+    peers: int
     start: int
 
 
-FULL = Turns(boot=21, one_range=11, walks=25, start=31)
-QUICK = Turns(boot=5, one_range=3, walks=7, start=7)
+FULL = Turns(boot=21, one_range=11, walks=25, translations=25, peers=15, start=31)
+QUICK = Turns(boot=5, one_range=3, walks=7, translations=7, peers=5, start=7)
 
 
 def progress(what: str) -> None:
@@ -37,13 +40,13 @@ def progress(what: str) -> None:
     print(f"bench: {what}", file=sys.stderr, flush=True)
 
 
-def reference(notes: list[str]) -> ctypes.CDLL | None:
-    """The C reference, or None with a note that says why."""
+def reference(notes: list[str]) -> tuple[ctypes.CDLL | None, ctypes.CDLL | None]:
+    """The C reference and the walker in C, or None with a note that says why."""
     try:
-        return compile_reference()
+        return compile_reference(), compile_walker()
     except NoCompiler as error:
         notes.append(f"The columns for C are left out: {error}.")
-        return None
+        return None, None
 
 
 def check(library: ctypes.CDLL | None, notes: list[str]) -> None:
@@ -52,11 +55,12 @@ def check(library: ctypes.CDLL | None, notes: list[str]) -> None:
     one_range.check(library)
     notes.append(
         "Compared first, and equal: all bytes of RAM after boot and after the 1 GiB mapping, the free list's head, "
-        "the mappings listed, the walks."
+        "the mappings listed, the walks, the translations."
     )
+    notes.append(peers.NOTE)
 
 
-def measure(library: ctypes.CDLL | None, turns: Turns) -> list[Group]:
+def measure(library: ctypes.CDLL | None, walker: ctypes.CDLL | None, turns: Turns) -> list[Group]:
     """Every row of the report."""
 
     def rows(what: str, run: Callable[[], tuple[Row, ...]]) -> tuple[Row, ...]:
@@ -68,10 +72,14 @@ def measure(library: ctypes.CDLL | None, turns: Turns) -> list[Group]:
         *rows("1 GiB, mapped and listed", lambda: one_range.measure(library, turns.one_range)),
     )
     single = rows("single walks", lambda: walks.measure(library, turns.walks))
+    many = rows("translations in batches", lambda: translations.measure(walker, turns.translations))
+    others = rows("other programs' translations", lambda: peers.measure(turns.peers))
     started = rows("the start of the command line", lambda: start.measure(turns.start))
     return [
         Group("whole tables", "Python", whole),
         Group("one walk; loop: its three reads", "loop", single),
+        Group("one address of 1 Mi, Sv39, in a batch; C: walker.c", "", many),
+        Group("the same beside a peer, leaves, tables in L2", "peer", others),
         Group("start; python: python -c pass", "python", started),
     ]
 
@@ -88,11 +96,11 @@ def main() -> int:
     """Run the bench and print the report."""
     options = arguments()
     notes: list[str] = []
-    library = reference(notes)
+    library, walker = reference(notes)
     try:
         progress("comparing results")
         check(library, notes)
-        groups = measure(library, QUICK if options.quick else FULL)
+        groups = measure(library, walker, QUICK if options.quick else FULL)
     except Different as error:
         print(f"bench: results differ, so no time counts: {error}", file=sys.stderr)
         return 1

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from bench.images import cache_bytes
+from pagebook.units import size_text
 
 
 def environment() -> dict[str, str]:
@@ -17,6 +20,8 @@ def environment() -> dict[str, str]:
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "NumPy": version("numpy"),
         "gcc": _gcc(),
+        "caches": ", ".join(f"L{level} {size_text(size)}" for level, size in sorted(cache_bytes().items())),
+        "peers": ", ".join(f"{name} {_version(name)}" for name in ("unicorn", "volatility3")),
     }
 
 
@@ -35,4 +40,11 @@ def _gcc() -> str:
         done = subprocess.run(["gcc", "-dumpfullversion"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "missing"
-    return f"{done.stdout.strip()} -O2"
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"

@@ -6,8 +6,10 @@ import ctypes
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from ctypes import POINTER, Structure, byref, c_int64, c_uint64, c_void_p
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,17 +57,22 @@ _SIGNATURES = {
 
 def compile_reference() -> ctypes.CDLL:
     """The reference as a loaded library; NoCompiler, with the reason, when it cannot be made."""
+    return compiled(SOURCE, "-O2", _SIGNATURES)
+
+
+def compiled(source: Path, optimise: str, signatures: Mapping[str, tuple[Any, ...]]) -> ctypes.CDLL:
+    """A C file as a loaded library whose functions have these results and arguments; NoCompiler when it cannot be."""
     gcc = shutil.which("gcc")
     if not gcc:
         raise NoCompiler("gcc is not installed")
     with tempfile.TemporaryDirectory() as folder:
-        library = Path(folder) / "reference.so"
-        command = [gcc, "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(library), str(SOURCE)]
+        library = Path(folder) / f"{source.stem}.so"
+        command = [gcc, optimise, "-Wall", "-Werror", "-shared", "-fPIC", "-o", str(library), str(source)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            raise NoCompiler(f"gcc cannot compile {SOURCE.name}: {done.stderr.strip()}")
+            raise NoCompiler(f"gcc cannot compile {source.name}: {done.stderr.strip()}")
         loaded = ctypes.CDLL(str(library))
-    for name, (result, *arguments) in _SIGNATURES.items():
+    for name, (result, *arguments) in signatures.items():
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments
     return loaded

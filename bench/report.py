@@ -8,8 +8,9 @@ from bench.rows import OURS, PYTHON, C, Goal, Group, Row, middle_and_least
 
 COLUMNS = (OURS, PYTHON, C)
 LEGEND = """\
-C is reference.c, gcc -O2; Python is transcription.py.  Times are the thread's processor time, at the start wall time:
-medians, in brackets the least.  A ratio is the median of the ratios of neighbouring runs."""
+C is reference.c, gcc -O2, for translations walker.c, gcc -O3; Python is transcription.py.  Times are the thread's
+processor time, at the start wall time: medians, in brackets the least.  A ratio is the median of the ratios of
+neighbouring runs."""
 LEFT = (0, 5, 7)
 """The columns whose text stands at the left: what, and the two verdicts."""
 
@@ -91,7 +92,7 @@ def _row_data(group: Group, row: Row) -> dict[str, object]:
     return {
         "group": group.name,
         "what": row.what,
-        "columns": {OURS: "pagebook", PYTHON: group.python, C: "reference.c, gcc -O2"},
+        "columns": {OURS: "pagebook", PYTHON: group.python, C: "reference.c, gcc -O2; walker.c, gcc -O3"},
         "seconds": {
             name: dict(zip(("median", "min"), middle_and_least(times), strict=True)) | {"runs": times}
             for name, times in row.times.items()

@@ -74,14 +74,24 @@ class Stream(io.TextIOWrapper):
         return self.buffer.getvalue().decode()
 
 
-def call(command: str | Iterable[object], *, terminal: bool = False, columns: int = 80, **environment: str) -> Answer:
-    """``pagebook`` with the words of ``command``, in this process."""
+def call(
+    command: str | Iterable[object],
+    *,
+    typed: str | bytes = "",
+    terminal: bool = False,
+    columns: int = 80,
+    **environment: str,
+) -> Answer:
+    """``pagebook`` with the words of ``command``, in this process; ``typed`` is what comes on standard input."""
     words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
-    out, err = Stream(terminal), Stream(terminal)
+    out, err, given = Stream(terminal), Stream(terminal), Stream(terminal)
+    given.buffer.write(typed if isinstance(typed, bytes) else typed.encode())
+    given.buffer.seek(0)
     settings = {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24", "NO_COLOR": "", **environment}
     with (
         mock.patch.dict(os.environ, settings),
         mock.patch.object(sys, "argv", ["pagebook", *words]),
+        mock.patch.object(sys, "stdin", given),
         redirect_stdout(out),
         redirect_stderr(err),
     ):

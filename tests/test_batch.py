@@ -1,228 +1,30 @@
-"""Many accesses at once: `answer` is `Mmu.access` row by row, and `translate` is `answer` whichever way it goes."""
+"""Many accesses in one regime: `translate` is `answer`, and the scalar MMU, whichever way an address goes."""
 
 from __future__ import annotations
 
-import re
-from typing import Any
+from itertools import pairwise, product
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pagebook import batch
-from pagebook.batch import RULE_NAMES, STATUS, Rows, answer, translate
+from pagebook.batch import RULE_NAMES, STATUS, translate
 from pagebook.errors import BadAddress
 from pagebook.memory import U64, Memory, Region
-from pagebook.mmu import RULES, Extensions, Kind, Mmu, Regime
+from pagebook.mmu import Extensions, Kind, Mmu, Regime
 from pagebook.sv import SV32, SV39, SV48, SV57, A, D, Format, R, U, V, W, X
+from random_tables import EXTENSIONS, FAR, Words, random_memory, random_rows
+from wide import CHUNK, PLAIN, SVADU, Wide, same, spread
 from worlds import BASE, FORMATS, PAGE
-
-Words = npt.NDArray[np.uint64]
-PRIVILEGE = {0: "U", 1: "S", 3: "M"}
-TABLES = 8
-FAR = 1 << 33  # a second region, where Sv32 reaches too
-SVADU = Extensions()
-EXTENSIONS = [Extensions(bool(n & 1), bool(n & 2), bool(n & 4), bool(n & 8)) for n in range(16)]
-
-
-def random_memory(rng: np.random.Generator, fmt: Format) -> Memory:
-    """A graph of eight tables in two regions of sixteen pages, and a third region that is read-only and odd."""
-    near = BASE + np.arange(TABLES // 2, dtype=np.uint64) * U64(PAGE)
-    tables = np.concatenate([near, near - U64(BASE) + U64(FAR)])
-    frames = np.concatenate(
-        [U64(BASE) + np.arange(17, dtype=np.uint64) * U64(PAGE), tables, [U64(0x4000_0000), U64(0)]]
-    )
-    shape = (2, TABLES // 2, fmt.entries)
-    ppn = rng.choice(frames, shape) >> U64(12)
-    for level in range(1, fmt.levels):
-        ppn = np.where(rng.random(shape) < 0.15, ppn & ~U64((1 << level * fmt.index_bits) - 1), ppn)
-    flags = rng.integers(0, 1 << 10, shape, dtype=np.uint64)
-    flags = np.where(rng.random(shape) < 0.6, flags | U64(V | R | A), flags)
-    leaf = ppn << U64(10) | flags
-    pointer = rng.choice(tables, shape) >> U64(2) | U64(V)
-    ptes = np.where(rng.random(shape) < 0.6, pointer, leaf)
-    if fmt.xlen == 64:
-        napot = leaf & ~U64(15 << 10) | U64(8 << 10) | U64(1 << 63)
-        ptes = np.where(rng.random(shape) < 0.08, napot, ptes)
-        ptes = np.where(rng.random(shape) < 0.06, ptes | rng.integers(1, 4, shape, dtype=np.uint64) << U64(61), ptes)
-        odd = U64(1) << rng.integers(54, 64, shape, dtype=np.uint64)
-        ptes = np.where(rng.random(shape) < 0.08, ptes ^ odd, ptes)
-    regions = []
-    for base, part in zip((BASE, FAR), ptes.astype(f"<u{fmt.pte_bytes}"), strict=True):
-        ram = bytearray(16 * PAGE)
-        ram[: part.nbytes] = part.tobytes()
-        regions.append(Region(base, ram, writable=True))
-    return Memory([*regions, Region(BASE + 16 * PAGE, bytes(100), name="odd")])
-
-
-def random_rows(rng: np.random.Generator, fmt: Format, count: int) -> Rows:
-    va = rng.integers(0, 1 << fmt.va_bits, count, dtype=np.uint64)
-    if fmt.xlen == 64:
-        va = (va << U64(64 - fmt.va_bits)).view(np.int64).__rshift__(64 - fmt.va_bits).view(np.uint64)
-        va ^= np.where(
-            rng.random(count) < 0.05, U64(1) << rng.integers(fmt.va_bits - 1, 64, count, dtype=np.uint64), U64(0)
-        )
-    near_end = rng.random(count) < 0.3
-    va = np.where(near_end, va | U64(0xFF8) | va & U64(7), va)
-    top = rng.random(count) < 0.03
-    va = np.where(top, U64((1 << fmt.xlen) - 8) | va & U64(7), va)
-    roots = np.array([BASE, BASE + PAGE, FAR, FAR + PAGE, 0x4000_0000, BASE + 16 * PAGE + PAGE], np.uint64)
-    satp = U64(fmt.satp(0)) | rng.choice(roots, count, p=[0.3, 0.2, 0.3, 0.1, 0.05, 0.05]) >> U64(12)
-    direct = rng.random(count) < 0.1
-    satp = np.where(direct, U64(0), satp)
-    priv = rng.choice(np.array([0, 1, 3], np.uint8), count, p=[0.45, 0.45, 0.1])
-    physical = rng.choice(np.array([BASE, FAR, BASE + 16 * PAGE], np.uint64), count)
-    physical += rng.integers(0, 17 * PAGE, count, dtype=np.uint64)
-    va = np.where((priv == 3) | direct, physical & U64((1 << fmt.xlen) - 1), va)
-    kind = rng.integers(0, 4, count, dtype=np.uint8)
-    size = np.where(
-        kind == Kind.AMO,
-        U64(1) << rng.integers(0, 4, count, dtype=np.uint64),
-        rng.integers(1, 9, count, dtype=np.uint64),
-    )
-    va = np.where((kind == Kind.AMO) & (rng.random(count) < 0.8), va - va % size, va)
-    return Rows(satp, va, priv, rng.random(count) < 0.5, rng.random(count) < 0.5, kind, size)
-
-
-def scalar(memory: Memory, extensions: Extensions, rows: Rows, xlen: int) -> list[tuple[int, ...]]:
-    """Cause, tval, status, pa, PTE address and PTE afterwards, row by row."""
-    mmu = Mmu(memory, extensions)
-    found = []
-    for satp, va, priv, sum_, mxr, kind, size in zip(*(column.tolist() for column in rows), strict=True):
-        one = mmu.access(Regime(satp, PRIVILEGE[priv], sum_, mxr, xlen), Kind(kind), va, size)
-        part = one.parts[-1] if one.rule else one.parts[0]
-        leaf = part.leaf
-        pte_pa, after = (leaf.pte_pa, leaf.pte if part.after is None else part.after) if leaf else (0, 0)
-        found.append((one.cause or 0, one.tval, STATUS[one.rule.id if one.rule else ""], one.pa or 0, pte_pa, after))
-    return found
-
-
-@given(st.sampled_from(FORMATS), st.sampled_from(EXTENSIONS), st.integers(0, 1 << 32))
-def test_every_row_is_answered_as_by_the_scalar_mmu(fmt: Format, extensions: Extensions, seed: int):
-    rng = np.random.default_rng(seed)
-    memory, rows = random_memory(rng, fmt), random_rows(rng, fmt, 150)
-    before = [bytes(region.data) for region in memory.regions]
-    answers = answer(memory, extensions, rows, fmt.xlen)
-    assert list(zip(*(column.tolist() for column in answers), strict=True)) == scalar(
-        memory, extensions, rows, fmt.xlen
-    )
-    assert [bytes(region.data) for region in memory.regions] == before
-
-
-def test_the_random_rows_break_every_rule():
-    rng = np.random.default_rng(1)
-    met: set[int] = set()
-    for fmt in FORMATS:
-        for extensions in EXTENSIONS:
-            rows = random_rows(rng, fmt, 4000)
-            met |= set(answer(random_memory(rng, fmt), extensions, rows, fmt.xlen).status.tolist())
-    assert {RULE_NAMES[status] for status in met} == {"", *RULES}
-
-
-def test_no_rows_have_no_answers():
-    rows = random_rows(np.random.default_rng(0), SV39, 0)
-    assert [len(column) for column in answer(Memory([]), Extensions(), rows)] == [0] * 6
-    assert [len(column) for column in translate(Memory([]), Extensions(), Regime(SV39.satp(BASE)), rows.va)] == [0, 0]
-
-
-def test_without_memory_every_access_ends_outside_it():
-    rows = random_rows(np.random.default_rng(0), SV39, 100)._replace(kind=np.zeros(100, np.uint8))
-    answers = answer(Memory([]), Extensions(), rows)
-    assert {RULE_NAMES[n] for n in answers.status} <= {"table-outside", "target-outside", "non-canonical"}
-
-
-@pytest.mark.parametrize(
-    ("column", "value", "xlen", "message"),
-    [
-        ("satp", 7 << 60, 64, "satp 0x7000000000000000 has the reserved MODE 7"),
-        ("satp", 1 << 32, 32, "0x100000000 is not a 32-bit satp value"),
-        ("va", 1 << 32, 32, "0x100000000 is no 32-bit address"),
-        ("size", 0, 64, "an access of 0 bytes: a hart makes accesses of 1 to 8"),
-        ("size", 9, 64, "an access of 9 bytes: a hart makes accesses of 1 to 8"),
-    ],
-)
-def test_a_row_that_no_hart_can_do_is_refused(column: str, value: int, xlen: int, message: str):
-    zeros = np.zeros(3, np.uint8)
-    rows = Rows(np.zeros(3, U64), np.zeros(3, U64), zeros + 3, zeros > 0, zeros > 0, zeros, np.ones(3, U64))
-    getattr(rows, column)[1] = value
-    with pytest.raises(BadAddress, match=f"^{re.escape(message)}$"):
-        answer(Memory([]), Extensions(), rows, xlen)
-
-
-def test_an_amo_is_of_a_power_of_two():
-    rows = random_rows(np.random.default_rng(0), SV39, 3)._replace(kind=np.full(3, Kind.AMO, np.uint8))
-    with pytest.raises(BadAddress, match=r"^an AMO of 6 bytes: its size is a power of two$"):
-        answer(Memory([]), Extensions(), rows._replace(size=np.full(3, 6, U64)))
-
-
-@pytest.mark.parametrize("size", [0, 9])
-def test_translate_refuses_a_size_that_no_access_has(size: int):
-    with pytest.raises(BadAddress, match=f"^an access of {size} bytes: a hart makes accesses of 1 to 8$"):
-        translate(Memory([]), Extensions(), Regime(0), np.zeros(1, U64), size=size)
-
-
-# translate: the optimistic way beside the general one.
-
-CHUNK = 64
-PLAIN = 100  # pages, all of them sound 4 KiB leaves, from va 0 and again from the upper half's start
-REACH = PLAIN * PAGE
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch, "CHUNK", CHUNK)
-
-
-class Wide:
-    """A 64-bit table, the same in both halves: sound leaves at 0 and 2 MiB, at 4 MiB what the test puts there."""
-
-    def __init__(self, fmt: Format = SV39, flags: int = V | R | W | X | A | D) -> None:
-        self.fmt = fmt
-        self.memory = Memory([Region(BASE, bytearray(256 * PAGE), writable=True), Region(FAR, bytearray(PAGE * 4))])
-        top = fmt.levels - 1
-        self.table = [BASE + n * PAGE for n in range(8)]
-        for depth in range(top):
-            for index in (0, 256) if depth == 0 else (0,):
-                self.put(self.table[depth], index, self.table[depth + 1] >> 2 | V)
-        middle = self.table[top - 1]
-        self.plain, self.odd = self.table[top], self.table[top] + PAGE
-        self.put(middle, 1, self.plain >> 2 | V)
-        self.put(middle, 2, self.odd >> 2 | V)
-        self.put(middle, 3, BASE >> 2 | flags)  # a superpage
-        self.put(middle, 4, FAR >> 2 | V)  # a table in another region
-        self.put(middle, 5, 0x4000_0000 >> 2 | V)  # a table nowhere
-        for page in range(512):
-            self.put(self.plain, page, BASE + (16 + page % PLAIN) * PAGE >> 2 | flags)
-
-    def put(self, table: int, index: int, pte: int) -> None:
-        self.memory.write64(table + 8 * index, pte)
-
-    def check(
-        self, vas: Words, kind: Kind = Kind.LOAD, size: int = 1, extensions: Extensions = SVADU, **regime: Any
-    ) -> Words:
-        """`translate` says what `answer` says; the status bytes."""
-        return same(self.memory, Regime(**{"satp": self.fmt.satp(BASE), **regime}), vas, kind, size, extensions)
-
-
-def same(memory: Memory, where: Regime, vas: Words, kind: Kind, size: int, extensions: Extensions) -> Words:
-    """`translate` says what `answer` says, on this memory in this regime; the status bytes."""
-    count = len(vas)
-    pas, status = translate(memory, extensions, where, vas, kind, size)
-    priv = {"U": 0, "S": 1, "M": 3}[where.priv]
-    rows = Rows(
-        np.full(count, where.satp, U64), vas, np.full(count, priv, np.uint8), np.full(count, where.sum),
-        np.full(count, where.mxr), np.full(count, kind, np.uint8), np.full(count, size, U64),
-    )  # fmt: skip
-    expected = answer(memory, extensions, rows, where.xlen)
-    assert status.tolist() == expected.status.tolist()
-    assert pas.tolist() == expected.pa.tolist()
-    return status
-
-
-def spread(count: int = 3 * CHUNK + 5, low: int = 2 << 20, high: int = 4 << 20, seed: int = 0) -> Words:
-    return np.random.default_rng(seed).integers(low, high - 8, count, dtype=np.uint64)
+    monkeypatch.setattr(batch, "FEWEST", CHUNK)
+    monkeypatch.setattr(batch, "SAMPLE", CHUNK)
 
 
 @pytest.mark.parametrize("fmt", [SV39, SV48, SV57], ids=lambda fmt: fmt.name)
@@ -246,6 +48,16 @@ def test_each_combination_of_flags_has_its_verdict(kind: Kind, priv: str, bits: 
         world.put(world.plain, page, BASE + (16 + page % PLAIN) * PAGE >> 2 | page & 0xFF)
     vas = np.repeat(np.arange(512, dtype=np.uint64), 2) * U64(PAGE) + U64(2 << 20)
     world.check(vas, kind, 4, Extensions(svadu), priv=priv, sum=bool(bits & 1), mxr=bool(bits & 2))
+
+
+@pytest.mark.parametrize("bit", [V, R, W, X, U, A, D])
+@pytest.mark.parametrize("usual", [V | R | W | X | A | D, V | R | W | X | U | A | D])
+def test_one_leaf_with_one_flag_changed_among_good_ones_is_judged_by_itself(usual: int, bit: int):
+    world = Wide(flags=usual)
+    world.put(world.plain, 7, BASE >> 2 | usual ^ bit)
+    vas = np.concatenate([spread(), (2 << 20) + 7 * PAGE + np.arange(3, dtype=np.uint64)])
+    for kind, priv, sum_, svadu in product(Kind, "US", (False, True), (False, True)):
+        world.check(vas, kind, 1, Extensions(svadu), priv=priv, sum=sum_)
 
 
 @pytest.mark.parametrize("extensions", EXTENSIONS)
@@ -302,7 +114,7 @@ def test_addresses_too_far_apart_for_a_directory(monkeypatch: pytest.MonkeyPatch
         world = Wide(fmt)
         both = np.concatenate([spread(CHUNK), spread(CHUNK) | U64((1 << 64) - (1 << fmt.va_bits - 1))])
         assert not world.check(both).any()
-    monkeypatch.setattr(batch._Plain, "MOST_SLOTS", 2)
+    monkeypatch.setattr(batch, "MOST_SLOTS", 2)
     assert not Wide().check(spread()).any()
     assert Wide().check(spread(high=8 << 20)).any()
 
@@ -347,3 +159,211 @@ def test_translate_is_answer_on_random_tables(
     if seed & 1:  # close together, so that a directory pays
         vas = vas % U64(1 << 26)
     same(memory, Regime(fmt.satp(BASE), priv, sum, mxr, fmt.xlen), vas, kind, size, extensions)
+
+
+@pytest.mark.parametrize("size", [0, 9])
+def test_translate_refuses_a_size_that_no_access_has(size: int):
+    with pytest.raises(BadAddress, match=f"^an access of {size} bytes: a hart makes accesses of 1 to 8$"):
+        translate(Memory([]), Extensions(), Regime(0), np.zeros(1, U64), size=size)
+
+
+# What the directory decides.
+
+
+def odd_slots(fmt: Format = SV39) -> tuple[Wide, dict[int, str]]:
+    """A world whose slots above 32 MiB have no table, each for another reason; and the rule that each breaks."""
+    world = Wide(fmt)
+    leaf = V | R | W | X | A | D
+    ptes = {
+        "": BASE >> 2 | leaf, "v-clear": 0, "w-without-r": BASE >> 2 | V | W,
+        "reserved-bits": BASE >> 2 | leaf | 1 << 60, "n-reserved": BASE >> 2 | leaf | 1 << 63,
+        "pbmt-reserved": BASE >> 2 | V | 1 << 61,
+        "pointer-reserved": BASE >> 2 | V | U, "misaligned-superpage": BASE + PAGE >> 2 | leaf,
+        "user-page": BASE >> 2 | leaf | U, "not-readable": BASE >> 2 | V | X, "a-clear": BASE >> 2 | V | R,
+        "target-outside": 0x4000_0000 >> 2 | leaf,
+    }  # fmt: skip
+    middle = world.table[fmt.levels - 2]
+    for number, pte in enumerate(ptes.values()):
+        world.put(middle, 16 + number, pte)
+    return world, {16 + number << 21: rule for number, rule in enumerate(ptes)}
+
+
+@pytest.mark.parametrize("fmt", [SV39, SV48, SV57], ids=lambda fmt: fmt.name)
+@pytest.mark.parametrize("count", [2 * CHUNK, 4096], ids=["asked when met", "asked at once"])
+def test_a_slot_without_a_table_breaks_the_rule_that_its_upper_pte_breaks(fmt: Format, count: int):
+    world, slots = odd_slots(fmt)
+    for va, rule in slots.items():
+        vas = spread(count)
+        vas[::3] = va + np.arange(len(vas[::3]), dtype=np.uint64) * U64(8)
+        status = world.check(vas, size=8, extensions=Extensions(svadu=False))
+        assert {RULE_NAMES[n] for n in status[::3].tolist()} == {rule}
+
+
+@pytest.mark.parametrize("fmt", [SV39, SV48, SV57], ids=lambda fmt: fmt.name)
+def test_what_a_slot_a_low_byte_or_the_address_decides_needs_no_rows(fmt: Format, monkeypatch: pytest.MonkeyPatch):
+    world, slots = odd_slots(fmt)
+    world.put(world.table[0], 0, 1 << 63)  # the region's first word, which is read where there is nothing to read
+    for page, flags in enumerate((0, V | W, V | R, V | R | U | A, V | X | A)):
+        world.put(world.plain, page, BASE >> 2 | flags)
+    world.put(world.plain, 5, FAR >> 2 | V | R | A)
+    upper = U64((1 << 64) - (1 << fmt.va_bits - 1))
+    vas = np.concatenate([spread(), *(spread(9, va, va + (1 << 20)) for va in slots)]) & ~U64(7) | upper
+    vas = np.concatenate([vas, U64(1 << fmt.va_bits - 1) + np.arange(9, dtype=np.uint64)])
+    expected = translate_by_rows(world.memory, Regime(fmt.satp(BASE)), vas)
+    monkeypatch.setattr(batch, "answer", None)
+    pas, status = translate(world.memory, SVADU, Regime(fmt.satp(BASE)), vas)
+    assert (pas.tolist(), status.tolist()) == expected
+    assert {"", "v-clear", "non-canonical", "target-outside", "misaligned-superpage"} <= {RULE_NAMES[n] for n in status}
+
+
+def translate_by_rows(memory: Memory, where: Regime, vas: Words) -> tuple[list[int], list[int]]:
+    """Loads of one byte, one after the other, by the scalar MMU."""
+    outcomes = [Mmu(memory).access(where, Kind.LOAD, va, 1) for va in vas.tolist()]
+    return [one.pa or 0 for one in outcomes], [STATUS[one.rule.id if one.rule else ""] for one in outcomes]
+
+
+@pytest.mark.parametrize("fmt", [SV39, SV48, SV57], ids=lambda fmt: fmt.name)
+def test_a_superpage_of_a_gibibyte_reaches_over_all_its_slots(fmt: Format):
+    world = Wide(fmt)
+    world.put(world.table[fmt.levels - 3], 1, 0x8000_0000 >> 2 | V | R | A)
+    vas = spread(4 * CHUNK, 1 << 30, (1 << 30) + 300 * PAGE)
+    status = world.check(vas, size=8)
+    assert {RULE_NAMES[n] for n in status.tolist()} == {"", "target-outside"}
+
+
+def test_a_superpage_may_begin_before_memory_does():
+    memory = Memory([Region(BASE + 5 * PAGE, bytearray(32 * PAGE), writable=True)])
+    root, middle = BASE + 5 * PAGE, BASE + 6 * PAGE
+    memory.write64(root, middle >> 2 | V)
+    memory.write64(middle, BASE >> 2 | V | R)
+    status = same(memory, Regime(SV39.satp(root)), spread(4 * CHUNK, 0, 40 * PAGE), Kind.LOAD, 8, SVADU)
+    assert {RULE_NAMES[n] for n in status.tolist()} == {"", "target-outside"}
+
+
+def test_accesses_over_the_border_of_a_page_a_slot_or_the_slots_are_of_two_pages():
+    world, _ = odd_slots()
+    borders = [n * PAGE for n in (512, 513, 1024, 1536, 2048, 16 * 512, 17 * 512, 512 * 512, (1 << 26) - 1)]
+    for border in (*borders, (1 << 64) - (1 << 38), 1 << 64):
+        vas = spread() & ~U64(7)
+        vas[:7] = (
+            np.arange(border - 7, border).astype(np.uint64) if border < 1 << 64 else ~np.arange(7, dtype=np.uint64)
+        )
+        for size in (2, 3, 8):
+            world.check(vas, size=size)
+            world.check(vas, Kind.STORE, size)
+
+
+@pytest.mark.parametrize("level", [0, 1], ids=["last-level", "middle"])
+def test_a_table_at_the_ragged_end_of_a_region_is_read_as_far_as_it_goes(level: int):
+    ram = Region(BASE, bytearray(64 * PAGE), writable=True)
+    ragged = bytearray(1000)
+    memory = Memory([ram, Region(BASE + 64 * PAGE, bytearray(ragged), writable=True)])
+    end = BASE + 64 * PAGE
+    chain = [BASE, end, BASE + PAGE] if level else [BASE, BASE + PAGE, end]
+    for table, child in pairwise(chain):
+        memory.write64(table, child >> 2 | V)
+    for index in range(125):
+        memory.write64(chain[2] + 8 * index, BASE + index % 64 * PAGE >> 2 | V | R)
+    vas = spread(4 * CHUNK, 0, 200 << (21 if level else 12))
+    status = same(memory, Regime(SV39.satp(BASE)), vas, Kind.LOAD, 1, SVADU)
+    assert {0: {"", "table-outside"}, 1: {"", "v-clear", "table-outside"}}[level] >= {RULE_NAMES[n] for n in status}
+    assert STATUS["table-outside"] in status
+
+
+def test_a_last_level_table_that_ends_with_the_roots_region_is_not_read_beyond_it():
+    memory = Memory([Region(BASE, bytearray(2 * PAGE + 1000), writable=True)])
+    memory.write64(BASE, BASE + PAGE >> 2 | V)
+    memory.write64(BASE + PAGE, BASE + 2 * PAGE >> 2 | V)
+    for index in range(125):
+        memory.write64(BASE + 2 * PAGE + 8 * index, BASE >> 2 | V | R)
+    status = same(memory, Regime(SV39.satp(BASE)), spread(4 * CHUNK, 0, 2 << 20), Kind.LOAD, 1, SVADU)
+    assert {RULE_NAMES[n] for n in status.tolist()} == {"", "table-outside"}
+
+
+# What comes in and where the answers go.
+
+
+@pytest.mark.parametrize("count", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 1])
+def test_every_address_up_to_the_end_of_the_last_chunk_is_translated(count: int):
+    world = Wide()
+    vas = spread(count)
+    assert not world.check(vas).any()
+    vas[-1] = vas[CHUNK - 3] = 20 << 20
+    assert world.check(vas).astype(bool).sum() == 2
+
+
+@pytest.mark.parametrize("count", [0, 5, 3 * CHUNK])
+def test_addresses_may_be_of_any_integer_type_and_stride(count: int):
+    world = Wide()
+    where = Regime(SV39.satp(BASE))
+    vas = spread(count)
+    expected = [column.tolist() for column in translate(world.memory, SVADU, where, vas)]
+    wide = np.zeros((count, 3), np.uint64)
+    wide[:, 1] = vas
+    for other in (wide[:, 1], vas.astype(np.int64), vas.astype(np.uint32), vas.astype(">u8"), vas[::-1].copy()[::-1]):
+        assert [column.tolist() for column in translate(world.memory, SVADU, where, other)] == expected
+
+
+def test_the_answers_go_where_they_are_wanted():
+    world = Wide()
+    vas = spread()
+    vas[::5] = 20 << 20
+    where = Regime(SV39.satp(BASE))
+    both = np.full((2, len(vas)), 0xAAAA, np.uint64)
+    pas, status = both[0], np.full(2 * len(vas), 77, np.uint8)[::2]
+    for addresses in (vas, vas[:9]):  # by chunks, and as rows
+        out = pas[: len(addresses)], status[: len(addresses)]
+        result = translate(world.memory, SVADU, where, addresses, out=out)
+        assert [one is other for one, other in zip(result, out, strict=True)] == [True, True]
+        assert [c.tolist() for c in out] == [c.tolist() for c in translate(world.memory, SVADU, where, addresses)]
+    assert (both[1] == 0xAAAA).all()
+
+
+def test_answers_that_would_not_fit_are_refused():
+    vas, bytes_ = spread(9), np.zeros(9, np.uint8)
+    for pas, status in (
+        (np.zeros(8, U64), bytes_), (np.zeros(9, np.int64), bytes_), (np.zeros(9, U64), bytes_.astype(bool)),
+        (np.zeros(9, U64), bytes_[:8]),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"^out is an array of uint64 and one of uint8, 9 long each$"):
+            translate(Memory([]), SVADU, Regime(0), vas, out=(pas, status))
+    for out in ((vas, bytes_), (np.zeros(9, U64), vas.view(np.uint8)[:9])):
+        with pytest.raises(ValueError, match=r"^out lies over the addresses that are to be translated$"):
+            translate(Memory([]), SVADU, Regime(0), vas, out=out)
+
+
+def test_no_addresses_have_no_answers():
+    none = np.empty(0, U64)
+    assert [len(column) for column in translate(Memory([]), SVADU, Regime(SV39.satp(BASE)), none)] == [0, 0]
+
+
+def test_addresses_none_of_which_is_canonical_are_all_faults():
+    vas = spread() | U64(1 << 50)
+    assert set(Wide().check(vas).tolist()) == {STATUS["non-canonical"]}
+
+
+def test_translating_changes_nothing_in_memory_that_may_not_change():
+    world = Wide()
+    before = [bytes(region.data) for region in world.memory.regions]
+    frozen = Memory([Region(region.base, bytes(region.data)) for region in world.memory.regions])
+    for memory, kind in product((world.memory, frozen), Kind):
+        pas, status = translate(memory, SVADU, Regime(SV39.satp(BASE)), spread() & ~U64(7), kind, 8)
+        assert pas.all() and not status.any()
+        assert [bytes(region.data) for region in memory.regions] == before
+
+
+@given(
+    st.sampled_from(FORMATS), st.sampled_from(EXTENSIONS), st.sampled_from(list(Kind)), st.integers(1, 8),
+    st.sampled_from("USM"), st.booleans(), st.booleans(), st.integers(0, 1 << 32),
+)  # fmt: skip
+def test_translate_is_the_scalar_mmu_on_random_tables(
+    fmt: Format, extensions: Extensions, kind: Kind, size: int, priv: str, sum: bool, mxr: bool, seed: int
+):
+    size = 1 << (size & 3) if kind is Kind.AMO else size
+    rng = np.random.default_rng(seed)
+    memory, vas = random_memory(rng, fmt), random_rows(rng, fmt, 2 * CHUNK).va % U64(1 << 30 if seed & 1 else 1 << 22)
+    where = Regime(fmt.satp(BASE), priv, sum, mxr, fmt.xlen)
+    pas, status = translate(memory, extensions, where, vas, kind, size)
+    outcomes = [Mmu(memory, extensions).access(where, kind, va, size) for va in vas.tolist()]
+    assert pas.tolist() == [one.pa or 0 for one in outcomes]
+    assert [RULE_NAMES[n] for n in status.tolist()] == [one.rule.id if one.rule else "" for one in outcomes]

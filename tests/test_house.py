@@ -33,7 +33,10 @@ def test_a_file_that_grows_past_450_lines_becomes_two(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= LONGEST
 
 
-@pytest.mark.parametrize("words", ["--help", "boot --help", "maps --help", "tree --help", "walk --help", "--version"])
+@pytest.mark.parametrize(
+    "words",
+    ["--help", "boot --help", "maps --help", "tree --help", "walk --help", "translate --help", "--version"],
+)
 def test_help_loads_nothing_heavy(words: str) -> None:
     code = f"""
 import sys
@@ -42,7 +45,8 @@ from pagebook.cli import main
 try:
     main()
 finally:
-    heavy = {{"numpy", "elftools", "rich", "json", "pagebook.cli.verbs", "pagebook.xv6", "pagebook.sv"}}
+    ours = {{f"pagebook.{{room}}" for room in ("cli.verbs", "cli.translating", "cases", "xv6", "sv")}}
+    heavy = {{"numpy", "elftools", "rich", "json"}} | ours
     print("loaded:", sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

@@ -19,9 +19,10 @@ from pagebook.views.data import VERSION
 from worlds import World
 
 PAGE = Path(__file__).parents[1] / "docs" / "json.md"
-KINDS = ("boot", "maps", "tree", "walk")
+KINDS = ("boot", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz")
 ROW = re.compile(r"\| `(?P<key>[^`]+)` \| (?P<type>[^|]+) \| (?P<unit>[^|]*) ?\| (?P<what>.*?) ?\|")
-ANY_KEY = {"frames", "symbols", "steps[].fields"}  # objects whose keys are names, not words of the schema
+ANY_KEY = re.compile(r"frames|symbols|(.*\.)?fields|(.*\.)?decided")  # objects whose keys are names, not of the schema
+EMBEDDED = slice(3, None)  # of the keys of pagebook.access, those of an access in another document
 
 
 @functools.cache
@@ -32,7 +33,13 @@ def documented(kind: str) -> dict[str, dict[str, str]]:
     rows = [row.groupdict() for line in lines if (row := ROW.fullmatch(line))]
     assert len(rows) == len(lines), "a row of the table has not four cells"
     assert len({row["key"] for row in rows}) == len(rows), "a key stands there twice"
-    return {row["key"]: {name: cell.strip() for name, cell in row.items()} for row in rows}
+    table = {row["key"]: {name: cell.strip() for name, cell in row.items()} for row in rows}
+    for key, row in list(table.items()):
+        if row["type"] == "access":
+            row["type"] = "object"
+            inner = list(documented("access").items())[EMBEDDED]
+            table |= {f"{key}.{name}": {**cells, "embedded": "yes"} for name, cells in inner}
+    return table
 
 
 def crooked(name: str, world: World) -> Path:
@@ -45,6 +52,28 @@ def crooked(name: str, world: World) -> Path:
     return core_of(world, name)
 
 
+CALLS = {
+    "access": [
+        "walk 0x1000 --space init --access store",
+        "walk 0x1ffe --space init --priv S --size 4",
+        "walk 0x1ffe --space init --priv U --size 4 --svade",
+        "walk 0x1000 --space init --priv S --sum",
+        "walk 0x1000 --space init --mxr --access fetch",
+        "walk 0x10000 --space init --priv M --access amo",
+        "walk 0x7000000000000000 --access load",
+    ],
+    "fault": [
+        "fault --scause 0xf --stval 0x2ff8 --sepc 0x10",
+        "fault --scause 0xd --stval 0x8",
+        "fault --scause 0xd --stval 0x1000 --space init",
+        "fault --scause 0xc --stval 0x2ff8 --sepc 0x2ff8",
+    ],
+    "pte": ["pte 0x21fdd0c7", "pte 0x0", "pte 0x5", "pte 0x21fdd001", "pte 0x21fdd01b --format sv32"],
+    "satp": ["satp 0", "satp 0x8000000000087fff", "satp 0x80087fff --xlen 32"],
+    "quiz": [f"quiz --seed {seed} --level {level}" for level in ("easy", "hard") for seed in range(60)],
+}
+
+
 @functools.cache
 def printed(kind: str) -> list[dict[str, Any]]:
     """Documents of this kind, of ordinary and of odd machines."""
@@ -53,6 +82,8 @@ def printed(kind: str) -> list[dict[str, Any]]:
     calls: list[list[object]]
     if kind == "boot":
         calls = [["boot", *SMALL.split()], ["boot", *SMALL.split(), "--save", saved().with_name("again")]]
+    elif kind in CALLS:
+        calls = [[*line.split(), *([saved()] if kind in ("fault", "access") else [])] for line in CALLS[kind]]
     else:
         calls = [[kind, *va, saved()] for va in target]
         calls += [[kind, *va, saved(), "--space", "init"] for va in target]
@@ -68,7 +99,7 @@ def walk(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, value
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from walk(inner, f"{path}.*" if path in ANY_KEY else f"{path}.{key}".lstrip("."))
+            yield from walk(inner, f"{path}.*" if ANY_KEY.fullmatch(path) else f"{path}.{key}".lstrip("."))
     elif isinstance(value, list):
         for inner in value:
             yield from walk(inner, f"{path}[]")
@@ -109,6 +140,8 @@ def test_every_key_that_is_documented_is_printed_as_each_of_its_types(kind: str)
             seen.setdefault(path, []).append(value)
     for path, row in documented(kind).items():
         assert path in seen, f"{path} is in docs/json.md, and nothing prints it"
+        if "embedded" in row:
+            continue  # each of its types is printed by the verb it belongs to
         if row["type"].endswith(" or null"):
             assert None in seen[path], f"{path} is never null"
             assert any(value is not None for value in seen[path]), f"{path} is always null"
@@ -139,7 +172,13 @@ WORDS = {
     ("walk", "steps[].kind"): {"table", "mapped", "absent"},
     ("walk", "steps[].fields"): {field.name for field in (*SV32.pte_fields, *SV39.pte_fields)},
     ("boot", "frames"): {role.label for role in Role},
-    **{(kind, "format"): set(FORMATS) for kind in ("tree", "walk")},
+    **{(kind, "format"): set(FORMATS) for kind in ("tree", "walk", "access", "pte", "satp")},
+    ("access", "pages[].steps[].kind"): {"table", "mapped", "absent"},
+    ("access", "access"): {"load", "store", "fetch", "amo"},
+    ("access", "priv"): {"U", "S", "M"},
+    ("pte", "kind"): {"table", "leaf", "absent", "invalid"},
+    ("pte", "allows[].access[]"): {"load", "store", "fetch", "amo"},
+    ("quiz", "level"): {"easy", "hard"},
     **{(kind, "spaces[].format"): set(FORMATS) for kind in ("boot", "maps")},
 }
 

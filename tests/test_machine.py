@@ -25,10 +25,10 @@ def full() -> Machine:
     """A machine with something in every field."""
     return Machine(
         name="a machine",
-        memory=WORLD.memory,
+        memory=WORLD.memory.with_devices([range(0x1000_0000, 0x1000_1000)]),
         spaces=(
             Space("kernel", WORLD.table, (Area(0x3FFFFFD000, PAGE, "stack of 0"),)),
-            Space("init", AddressSpace(WORLD.memory, BASE, SV48), (Area(0, PAGE, "code"),), pid=1, size=0x4000),
+            Space("init", AddressSpace(WORLD.memory, BASE, SV48), (Area(0, PAGE, "code"),), 1, 0x4000, {"main": 0}),
             Space("sh", AddressSpace(WORLD.memory, BASE, SV57), (), pid=2, size=0),
             Space("32", AddressSpace(WORLD.memory, BASE, SV32), (), pid=77),
         ),
@@ -45,7 +45,9 @@ BARE = Machine("bare", WORLD.memory, ())
 
 def parts(machine: Machine) -> tuple:
     """All that a machine says, with its tables as root and format."""
-    spaces = tuple((s.name, s.table.root, s.table.format, s.areas, s.pid, s.size) for s in machine.spaces)
+    spaces = tuple(
+        (s.name, s.table.root, s.table.format, s.areas, s.pid, s.size, dict(s.symbols)) for s in machine.spaces
+    )
     return (
         machine.name, spaces, machine.harts, dict(machine.symbols), machine.areas, machine.free_head,
         machine.free_range,
@@ -59,17 +61,29 @@ def test_a_machine_comes_back_from_its_note_through_json_with_nothing_lost(machi
     again = from_note(json.loads(json.dumps(to_note(machine))), machine.memory)
     assert parts(again) == parts(machine)
     assert to_note(again) == to_note(machine)
-    assert again.memory is machine.memory
+    assert again.memory.regions == machine.memory.regions
+    assert again.memory.devices == machine.memory.devices
+
+
+def test_a_note_from_before_there_were_devices_and_programs_symbols_is_read():
+    note = to_note(full())
+    del note["devices"]
+    for space in note["spaces"]:
+        del space["symbols"]
+    again = from_note(note, WORLD.memory)
+    assert again.memory.devices == ()
+    assert [dict(space.symbols) for space in again.spaces] == [{}] * 4
 
 
 def test_the_note_is_the_plain_data_that_is_promised():
     note = to_note(full())
     assert note["version"] == NOTE_VERSION == 1
     assert set(note) == {
-        "version", "name", "spaces", "harts", "symbols", "areas", "free_head", "free_range",
+        "version", "name", "spaces", "harts", "symbols", "areas", "devices", "free_head", "free_range",
     }  # fmt: skip
     assert note["spaces"][1] == {
         "name": "init", "format": "sv48", "root": BASE, "pid": 1, "size": 0x4000, "areas": [[0, PAGE, "code"]],
+        "symbols": {"main": 0},
     }  # fmt: skip
     assert (note["harts"], note["free_range"]) == ([[0, SV39.satp(ROOT)], [1, 0]], [BASE, BASE + 16 * PAGE])
     assert to_note(BARE)["free_range"] is None
@@ -101,6 +115,9 @@ def test_a_note_of_another_version_or_no_note_at_all_is_refused(note: Any, versi
         (("symbols", "end"), 1.5, "TypeError: 1.5 is no address"),
         (("harts", 0), [1], "ValueError: not enough values to unpack (expected 2, got 1)"),
         (("areas", 0, 2), None, "TypeError: None is no text"),
+        (("devices",), [[1]], "ValueError: not enough values to unpack (expected 2, got 1)"),
+        (("devices",), [[-1, 5]], "TypeError: -1 is no address"),
+        (("spaces", 1, "symbols"), {"main": -1}, "TypeError: -1 is no address"),
     ],
 )
 def test_a_damaged_note_is_refused_with_what_is_wrong(path: tuple, value: Any, reason: str):

@@ -10,6 +10,7 @@ import pytest
 from calls import saved
 from elves import EXECUTE, READ, build_elf
 from pagebook.errors import BadAddress, BadFile, BadTarget, Panic
+from pagebook.examples import rules_machine
 from pagebook.machine import to_note
 from pagebook.targets import MODEL, ModelOptions, boot_model, open_target
 from pagebook.xv6 import boot as xv6
@@ -37,6 +38,21 @@ def test_a_file_is_opened_whether_as_path_or_with_default_options() -> None:
     assert not open_target(str(saved())).memory.regions[0].writable
 
 
+def test_rules_is_the_machine_of_the_examples_and_takes_no_options_of_the_model() -> None:
+    assert to_note(open_target("rules")) == to_note(rules_machine())
+    with pytest.raises(BadTarget, match="shape the model; 'rules' is as it is"):
+        open_target("rules", SMALL)
+
+
+def test_a_program_is_named_after_its_file_and_run_by_the_shell(tmp_path: Path) -> None:
+    for file, name in (("_crash", "crash"), ("grep", "grep"), ("_", "program")):
+        (tmp_path / file).write_bytes(INIT)
+        k = boot_model(ModelOptions(ram=2 << 20, program=str(tmp_path / file)))
+        assert [(p.pid, p.name, p.parent and p.parent.name) for p in k.proc if p.pid] == [
+            (1, "init", None), (2, "sh", "init"), (3, name, "sh"),
+        ]  # fmt: skip
+
+
 def test_a_file_named_like_the_model_is_reached_by_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "xv6").write_bytes(saved().read_bytes())
     monkeypatch.chdir(tmp_path)
@@ -46,18 +62,18 @@ def test_a_file_named_like_the_model_is_reached_by_a_path(tmp_path: Path, monkey
 
 @pytest.mark.parametrize(
     "option",
-    [{"rev": "2022"}, {"kernel": "k"}, {"init": "i"}, {"sh": "s"}, {"ram": 2 << 20}, {"nproc": 8}],
+    [{"rev": "2022"}, {"kernel": "k"}, {"init": "i"}, {"sh": "s"}, {"program": "p"}, {"ram": 2 << 20}, {"nproc": 8}],
     ids=str,
 )
 def test_options_of_the_model_with_a_file_are_refused(option: dict[str, object]) -> None:
-    assert {field.name for field in fields(ModelOptions)} == {"rev", "kernel", "init", "sh", "ram", "nproc"}
-    with pytest.raises(BadTarget, match=r"shape the model; '.*saved\.core' is as it was saved"):
+    assert {field.name for field in fields(ModelOptions)} == {"rev", "kernel", "init", "sh", "program", "ram", "nproc"}
+    with pytest.raises(BadTarget, match=r"shape the model; '.*saved\.core' is as it is"):
         open_target(str(saved()), ModelOptions(**option))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["nothere", "", "x" * 5000, "/dev/null/x", "XV6", "qemu"])
 def test_a_name_of_nothing_is_refused_with_what_would_be_something(name: str) -> None:
-    with pytest.raises(BadTarget, match="a target is 'xv6', the model booted afresh, or a file that 'pagebook boot"):
+    with pytest.raises(BadTarget, match="a target is 'xv6', the model booted afresh, 'rules', the machine"):
         open_target(name)
 
 
@@ -84,6 +100,9 @@ def test_programs_are_read_from_their_files(tmp_path: Path) -> None:
         (ModelOptions(kernel="none"), BadFile, "cannot read kernel 'none'"),
         (ModelOptions(init="none"), BadFile, "cannot read program 'none'"),
         (ModelOptions(sh="none"), BadFile, "cannot read program 'none'"),
+        (ModelOptions(program="none"), BadFile, "cannot read program 'none'"),
+        (ModelOptions(program=""), BadFile, "cannot read program ''"),
+        (ModelOptions(ram=2 << 20, nproc=2, program=str(saved())), BadFile, "is of type ET_EXEC"),
     ],
 )
 def test_a_model_that_cannot_be_booted_says_why(options: ModelOptions, error: type[Exception], why: str) -> None:

@@ -113,6 +113,11 @@ def test_any_text_is_a_number_or_a_value_error(text: str):
             assert str(error).startswith(repr(text))
 
 
+def test_a_long_word_is_refused_at_once():
+    with pytest.raises(ValueError, match="is not an address"):
+        parse_address("a" * 2_000_000 + "x")  # would take hours if each letter were tried as the first
+
+
 def test_many_digits_that_may_be_hexadecimal_are_not_guessed():
     with pytest.raises(ValueError, match=r"^is 80006000 hexadecimal\? Write 0x80006000, or 0x4c4cb70 if it is not$"):
         parse_address("80006000")

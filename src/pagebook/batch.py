@@ -1,264 +1,55 @@
-"""Many accesses at once: the rules of `mmu`, over arrays.
+"""Many accesses at once, in one regime and of one kind, a chunk at a time: `translate`.
 
-Two ways through, with the same answers.  `translate` takes addresses that share one regime and one kind of access, a
-chunk at a time: first as if every one of them met a 4 KiB leaf, which a few passes over the chunk can tell, and only
-those that do not go through the general rules.  `answer` takes rows that each have a regime of their own.
-There is no Python loop per address.
+It goes the way that most addresses allow.  A directory, made once a call, says for each 2 MiB of addresses where the
+last-level table is, so that an address costs two gathers whatever the number of levels, and the rest is a few passes
+over arrays that stay in the cache.  What is decided above the last level is decided once for its 2 MiB.  The few
+addresses that are left - two pages touched, high bits of a PTE in use - are rows for `rows.answer`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from pagebook.errors import OutsideMemory
-from pagebook.memory import U64, Memory, Region
-from pagebook.mmu import (
-    ACCESS_FAULT,
-    LARGEST,
-    PAGE_FAULT,
-    RULES,
-    Extensions,
-    Kind,
-    Mmu,
-    Regime,
-    pointer_mask,
-    reserved_bits,
-    split,
+from pagebook.memory import U64, Memory
+from pagebook.mmu import Extensions, Kind, Mmu, Regime, pointer_mask, split
+from pagebook.rows import (
+    RULE_NAMES,
+    STATUS,
+    Answers,
+    Bytes,
+    Flags,
+    Indices,
+    Rows,
+    Walks,
+    Words,
+    answer,
+    canonical,
+    reach,
 )
-from pagebook.sv import RWX, A, D, Format, R, U, V, W, X, decode_satp
+from pagebook.sv import A, D, Format, R, U, V, W, X, decode_satp
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
-Words = npt.NDArray[np.uint64]
-Bytes = npt.NDArray[np.uint8]
-Flags = npt.NDArray[np.bool_]
+__all__ = ["RULE_NAMES", "STATUS", "Answers", "Rows", "answer", "translate"]
 
-CHUNK = 16384
-RULE_NAMES = ("", *RULES)
-STATUS = {name: number for number, name in enumerate(RULE_NAMES)}
-"""What a status byte means: 0 for success, else the number of the broken rule, counted from 1 in the order of RULES."""
+Signed = npt.NDArray[np.int64]
 
-_FAULTS = np.array(
-    [[0] * 4, *([(ACCESS_FAULT if r.access else PAGE_FAULT)[k] for k in Kind] for r in RULES.values())], np.uint8
-)
+CHUNK = 32768
+FEWEST = 1024
+"""Fewer addresses than this are answered as rows: a directory would not pay."""
+MOST_SLOTS = 1 << 19
+SAMPLE = 1024
+"""Addresses, about, that are looked at to see how far apart all are; only the speed depends on them."""
 
-
-class Rows(NamedTuple):
-    """Accesses, one a row, all on harts of one XLEN.
-
-    ``priv`` is 0 for U, 1 for S, 3 for M; ``kind`` a `Kind`; ``size`` in bytes, 8 at most.
-    """
-
-    satp: Words
-    va: Words
-    priv: Bytes
-    sum: Flags
-    mxr: Flags
-    kind: Bytes
-    size: Words
-
-
-class Answers(NamedTuple):
-    """What each access came to, row for row.
-
-    ``cause`` and ``status`` are 0 where it succeeds; then ``pa`` is where its first byte is.  ``pte_pa`` is the last
-    PTE read, 0 when none was, and ``pte_after`` its value afterwards; for an access that straddles two pages these are
-    of the page that faulted, or of the first.
-    """
-
-    cause: Bytes
-    tval: Words
-    status: Bytes
-    pa: Words
-    pte_pa: Words
-    pte_after: Words
-
-
-class _Found(NamedTuple):
-    """One page's worth of every row: as `Answers`, and the PTE that was read."""
-
-    status: Bytes
-    pa: Words
-    pte_pa: Words
-    pte_after: Words
-
-
-def answer(memory: Memory, extensions: Extensions, rows: Rows, xlen: int = 64) -> Answers:
-    """What every access comes to; BadAddress where `Mmu.access` would refuse one of them."""
-    _check(rows, xlen)
-    va, size = rows.va, rows.size
-    first = np.minimum(size, U64(PAGE_SIZE) - (va & U64(PAGE_MASK)))
-    found = _one_page(memory, extensions, rows._replace(size=first), xlen)
-    status, _, pte_pa, after = found
-    misaligned = (rows.kind == Kind.AMO) & (va % size != 0)
-    status[misaligned], pte_pa[misaligned], after[misaligned] = STATUS["amo-misaligned"], 0, 0
-    tval = np.where(status != 0, va, U64(0))
-    second = np.flatnonzero((first < size) & (status == 0))
-    if len(second):
-        at = va[second] + first[second] & U64((1 << xlen) - 1)
-        rest = Rows._make(column[second] for column in rows)._replace(va=at, size=size[second] - first[second])
-        other = _one_page(memory, extensions, rest, xlen)
-        bad = other.status != 0
-        where = second[bad]
-        status[where], tval[where] = other.status[bad], at[bad]
-        pte_pa[where], after[where] = other.pte_pa[bad], other.pte_after[bad]
-    pa = np.where(status == 0, found.pa, U64(0))
-    return Answers(_FAULTS[status, rows.kind], tval, status, pa, pte_pa, after)
-
-
-def _check(rows: Rows, xlen: int) -> None:
-    """BadAddress when a row's satp, address or size is none that a hart has."""
-    for satp in np.unique(rows.satp).tolist():
-        decode_satp(satp, xlen)
-    odd = (rows.va > U64((1 << xlen) - 1)) | (rows.size - U64(1) >= U64(LARGEST))
-    odd |= (rows.kind == Kind.AMO) & (rows.size & rows.size - U64(1) != 0)
-    if odd.any():
-        row = int(odd.argmax())
-        split(Kind(int(rows.kind[row])), int(rows.va[row]), int(rows.size[row]), xlen)
-
-
-def _one_page(memory: Memory, extensions: Extensions, rows: Rows, xlen: int) -> _Found:
-    """`answer` for rows that stay in one page each: those of each mode together."""
-    modes = np.where(rows.priv == 3, U64(0), rows.satp >> U64(60 if xlen == 64 else 31))
-    out = _Found(np.zeros(len(modes), np.uint8), rows.va.copy(), np.zeros_like(rows.va), np.zeros_like(rows.va))
-    for mode in np.unique(modes).tolist():
-        here = np.flatnonzero(modes == mode)
-        if mode == 0:
-            out.status[here] = _reach(memory, rows.va[here], rows.size[here])
-            continue
-        format = decode_satp(int(rows.satp[here[0]]), xlen).format
-        assert format
-        part = _Walks(memory, extensions, format, Rows._make(column[here] for column in rows)).run()
-        out.status[here], out.pa[here] = part.status, part.pa
-        out.pte_pa[here], out.pte_after[here] = part.pte_pa, part.pte_after
-    return out
-
-
-def _reach(memory: Memory, pa: Words, size: Words) -> Bytes:
-    """0 where one region holds all of [pa, pa + size), else the status of an access outside memory."""
-    fine = np.zeros(len(pa), np.bool_)
-    for region in memory.regions:
-        offset = pa - U64(region.base)
-        fine |= (offset < U64(region.size)) & (U64(region.size) - offset >= size)
-    return np.where(fine, 0, STATUS["target-outside"]).astype(np.uint8)
-
-
-def read_ptes(memory: Memory, at: Words, format: Format) -> tuple[Words, Flags]:
-    """The PTEs at addresses ``at``, and which of them memory holds."""
-    ptes, inside = np.zeros(len(at), U64), np.zeros(len(at), np.bool_)
-    for region in memory.regions:
-        words = _words(region, format)
-        offset = at - U64(region.base)
-        here = offset < U64(len(words) * format.pte_bytes)
-        index = (offset >> U64(3 if format.pte_bytes == 8 else 2)).astype(np.intp)
-        if here.all():
-            return words.take(index).astype(U64, copy=False), here
-        ptes[here] = words[index[here]]
-        inside |= here
-    return ptes, inside
-
-
-def _words(region: Region, format: Format) -> npt.NDArray[np.uint64]:
-    words = region.words if format.pte_bytes == 8 else region.words32
-    return np.frombuffer(words, dtype=f"<u{format.pte_bytes}")
-
-
-class _Walks:
-    """The general way: every row walks level by level, and those that have stopped wait for the others."""
-
-    def __init__(self, memory: Memory, extensions: Extensions, format: Format, rows: Rows) -> None:
-        self.memory = memory
-        self.extensions = extensions
-        self.format = format
-        self.rows = rows
-        count = len(rows.va)
-        self.status: Bytes = np.zeros(count, np.uint8)
-        self.pte: Words = np.zeros(count, U64)
-        self.pte_pa = np.zeros(count, U64)
-        self.level = np.zeros(count, np.uint8)
-
-    def run(self) -> _Found:
-        """Walk, judge, and find the physical addresses."""
-        self._walk()
-        reached = np.flatnonzero(self.status == 0)
-        self.status[reached] = self._judge(reached)
-        rows = self.rows
-        pte = self.pte
-        span = U64(PAGE_SIZE) << (self.level.astype(U64) * U64(self.format.index_bits))
-        low: Words = span - U64(1)
-        if self.format.xlen == 64:
-            low = np.where(pte >> U64(63) != 0, U64(0xFFFF), low)
-        pa: Words = (pte >> U64(10) & U64(self.format.ppn_mask)) << U64(PAGE_SHIFT) & ~low | rows.va & low
-        good = np.flatnonzero(self.status == 0)
-        after: Words = pte.copy()
-        after[good] |= U64(A) | np.where(rows.kind[good] & 1, U64(D), U64(0))
-        self.status[good] = _reach(self.memory, pa[good], rows.size[good])
-        return _Found(self.status, pa, self.pte_pa, np.where(self.pte_pa != 0, after, U64(0)))
-
-    def _walk(self) -> None:
-        """Find for every row the PTE where its walk stops."""
-        fmt, rows = self.format, self.rows
-        self.status[~_canonical(rows.va, fmt)] = STATUS["non-canonical"]
-        active = np.flatnonzero(self.status == 0)
-        table = (rows.satp[active] & U64(fmt.ppn_mask)) << U64(PAGE_SHIFT)
-        mask = U64(pointer_mask(fmt, self.extensions))
-        for level, shift in fmt.steps:
-            at = table + (rows.va[active] >> U64(shift) & U64(fmt.index_mask)) * U64(fmt.pte_bytes)
-            pte, inside = read_ptes(self.memory, at, fmt)
-            if not inside.all():
-                self.status[active[~inside]] = STATUS["table-outside"]
-                active, at, pte = active[inside], at[inside], pte[inside]
-            self.pte[active], self.pte_pa[active], self.level[active] = pte, at, level
-            on = pte & mask == V
-            active, table = active[on], (pte[on] >> U64(10) & U64(fmt.ppn_mask)) << U64(PAGE_SHIFT)
-
-    def _judge(self, rows: npt.NDArray[np.intp]) -> Bytes:
-        """The first rule, in the specification's order, that each row's last PTE breaks; 0 for none."""
-        fmt, ext = self.format, self.extensions
-        pte, level, kind = self.pte[rows], self.level[rows], self.rows.kind[rows]
-        user = self.rows.priv[rows] == 0
-        has = {name: pte & U64(bit) != 0 for name, bit in zip("VRWXUAD", (V, R, W, X, U, A, D), strict=True)}
-        none = np.zeros(len(pte), np.bool_)
-        reserved, pbmt, n = none, np.zeros(len(pte), U64), none
-        if fmt.xlen == 64:
-            reserved = pte & U64(reserved_bits(ext)) != 0
-            pbmt, n = pte >> U64(61) & U64(3), pte >> U64(63) != 0
-        pointer = pte & U64(RWX) == 0
-        fetch, load, store = kind == Kind.FETCH, kind == Kind.LOAD, kind & 1 != 0
-        span = U64(1) << (level.astype(U64) * U64(fmt.index_bits))
-        rules: list[tuple[str, Flags]] = [
-            ("v-clear", ~has["V"]),
-            ("w-without-r", has["W"] & ~has["R"]),
-            ("reserved-bits", reserved),
-            ("n-reserved", none if ext.svnapot else n),
-            ("pbmt-reserved", none if ext.svpbmt else pbmt != 0),
-            ("pointer-reserved", pointer & (pte & U64(D | A | U) != 0) | pointer & (n | (pbmt != 0))),
-            ("last-pointer", pointer),
-            ("pbmt-3", pbmt == 3),
-            ("napot-reserved", n & ((level != 0) | (pte >> U64(10) & U64(15) != 8))),
-            ("misaligned-superpage", pte >> U64(10) & U64(fmt.ppn_mask) & (span - U64(1)) != 0),
-            ("supervisor-page", user & ~has["U"]),
-            ("user-page", ~user & has["U"] & (fetch | ~self.rows.sum[rows])),
-            ("not-executable", fetch & ~has["X"]),
-            ("not-readable", load & ~has["R"] & ~(self.rows.mxr[rows] & has["X"])),
-            ("not-writable", store & ~has["W"]),
-        ]
-        if not ext.svadu:
-            rules += [("a-clear", ~has["A"]), ("d-clear", store & ~has["D"])]
-        status = np.zeros(len(pte), np.uint8)
-        for name, broken in reversed(rules):
-            status[broken] = STATUS[name]
-        return status
-
-
-def _canonical(va: Words, format: Format) -> Flags:
-    if format.va_bits == format.xlen:
-        return np.ones(len(va), np.bool_)
-    top = va.view(np.int64) >> np.int64(format.va_bits - 1)
-    canonical: Flags = (top == 0) | (top == -1)
-    return canonical
+SLOT_SHIFT = 21  # a slot is what one last-level table reaches: 512 pages
+GROUP = 512  # slots that have their table's PTE in one table
+HIGH = U64(1 << 54)  # PTEs from here up have a bit set that only some extension may
+NOWHERE = -1 << 62
+_UNASKED, _AS_ROWS = 254, 255
+_NONE = np.empty(0, np.intp)
 
 
 def translate(
@@ -268,24 +59,33 @@ def translate(
     vas: Words,
     kind: Kind = Kind.LOAD,
     size: int = 1,
+    *,
+    out: tuple[Words, Bytes] | None = None,
 ) -> tuple[Words, Bytes]:
     """The physical address of each of ``vas``, 0 where it faults, and its status (`RULE_NAMES`).
 
-    ``vas`` is an array of uint64; all accesses are of one ``kind`` and ``size`` (1 to 8 bytes) in one ``regime``.
+    ``vas`` is an array of uint64; all accesses are of one ``kind`` and ``size`` (1 to 8 bytes) in one ``regime``.  The
+    results go into ``out`` if it is given, arrays of uint64 and uint8 apart from ``vas``.
     BadAddress where `Mmu.access` would refuse one of them.
     """
     split(kind, 0, size, regime.xlen)
     vas = np.ascontiguousarray(vas, dtype=U64)
-    pas, status = np.empty(len(vas), U64), np.zeros(len(vas), np.uint8)
+    pas, status = _results(vas, out)
     plain = _Plain.of(memory, extensions, regime, vas, kind, size)
-    for low in range(0, len(vas), CHUNK):
-        part = slice(low, low + CHUNK)
-        rest = (
-            plain.run(vas[part], pas[part], status[part]) if plain else np.arange(low, min(low + CHUNK, len(vas))) - low
-        )
-        if len(rest):
-            found = answer(memory, extensions, _same(regime, vas[part][rest], kind, size), regime.xlen)
-            pas[part][rest], status[part][rest] = found.pa, found.status
+    rest = plain.run(vas, pas, status) if plain else np.arange(len(vas))
+    for low in range(0, len(rest), CHUNK):
+        part = rest[low : low + CHUNK]
+        found = answer(memory, extensions, _same(regime, vas[part], kind, size), regime.xlen)
+        pas[part], status[part] = found.pa, found.status
+    return pas, status
+
+
+def _results(vas: Words, out: tuple[Words, Bytes] | None) -> tuple[Words, Bytes]:
+    pas, status = out or (np.empty(len(vas), U64), np.empty(len(vas), np.uint8))
+    if pas.dtype != U64 or status.dtype != np.uint8 or not pas.shape == status.shape == vas.shape:
+        raise ValueError(f"out is an array of uint64 and one of uint8, {len(vas)} long each")
+    if np.may_share_memory(pas, vas) or np.may_share_memory(status, vas):
+        raise ValueError("out lies over the addresses that are to be translated")
     return pas, status
 
 
@@ -298,32 +98,98 @@ def _same(regime: Regime, vas: Words, kind: Kind, size: int) -> Rows:
     )  # fmt: skip
 
 
-class _Plain:
-    """The optimistic way, for 64-bit formats: every address meets a sound 4 KiB leaf in one page.
+class _Directory:
+    """What is known of each slot of addresses: its last-level table, or what all its addresses come to without one.
 
-    A directory, made once a call, says for each last-level table's reach of addresses where that table is, so that an
-    address costs two gathers whatever the number of levels.  A 4 KiB leaf's low bits decide by a table of verdicts.
-    What is not so plain is left to the general rules: superpages, high bits, straddles, tables and targets in other
-    regions than the root's.
+    ``offsets`` turns a page number into the index of its PTE among the words of the root's region: added to it.  It is
+    `NOWHERE` for a slot without a table there, and for the two that stand for everything below and above the others.
+    ``status`` and ``pas`` then say what becomes of the slot's first address, once it has been asked for.
     """
 
-    MOST_SLOTS = 1 << 19
-
-    def __init__(
-        self, memory: Memory, regime: Regime, format: Format, need: int, bad: int, size: int, verdicts: Bytes
-    ) -> None:
+    def __init__(self, memory: Memory, extensions: Extensions, regime: Regime, format: Format, kind: Kind) -> None:
         self.memory = memory
+        self.extensions = extensions
+        self.regime = regime
         self.format = format
-        self.need, self.bad = U64(need), U64(bad)
-        self.verdicts = verdicts
-        self.size = size
+        self.kind = kind
         self.region = memory.region(decode_satp(regime.satp).root, PAGE_SIZE)
         self.words = np.frombuffer(self.region.words, dtype="<u8")
-        self.slot_mask = (1 << format.va_bits - 21) - 1
-        self.first = 0
-        self.directory = np.empty(0, np.int64)
-        self.index, self.other, self.at = (np.empty(CHUNK, np.int64) for _ in range(3))
-        self.pte = np.empty(CHUNK, U64)
+        self.below = 0
+        self.offsets: Signed = np.empty(0, np.int64)
+        self.status: Bytes = np.empty(0, np.uint8)
+        self.pas: Words = np.empty(0, U64)
+
+    def cover(self, vas: Words) -> bool:
+        """Find the tables for as far as ``vas`` reach; False when that is too far."""
+        sample = np.append(vas[:: max(1, len(vas) // SAMPLE)], vas[-1])
+        near = sample[canonical(sample, self.format)].view(np.int64) >> SLOT_SHIFT
+        if not len(near):
+            return False
+        first, last = int(near.min()) // GROUP, int(near.max()) // GROUP
+        count = (last - first + 1) * GROUP
+        if count > min(MOST_SLOTS, 8 * len(vas)):
+            return False
+        self.below = first * GROUP - 1
+        self.offsets = np.full(count + 2, NOWHERE, np.int64)
+        self.status = np.full(count + 2, _UNASKED, np.uint8)
+        self.status[[0, -1]] = _AS_ROWS
+        self.pas = np.zeros(count + 2, U64)
+        self._find_tables(np.arange(first, last + 1, dtype=np.int64))
+        waiting = np.flatnonzero(self.offsets[1:-1] == NOWHERE) + 1
+        if len(waiting) <= len(vas) // 8:  # few enough to ask for all at once, where one call for each chunk costs more
+            self.ask(waiting)
+        return True
+
+    def _find_tables(self, groups: Signed) -> None:
+        """Fill in ``offsets``, a whole table of pointers to last-level tables at a time."""
+        mask = U64(self.format.ppn_mask)
+        walks = self._walks((groups << SLOT_SHIFT + 9).view(U64))
+        there = walks.walk(self.format.steps[:-2])
+        ptes, _ = self.memory.gather((walks.pte[there] >> U64(10) & mask) << U64(PAGE_SHIFT))
+        table = ((ptes >> U64(10) & mask) << U64(PAGE_SHIFT)) - U64(self.region.base)
+        points = ptes & U64(pointer_mask(self.format, self.extensions)) == V
+        points &= table < U64(len(self.region.pages) << PAGE_SHIFT)
+        pages = np.arange(GROUP, dtype=np.int64) * 512 + groups[there, np.newaxis] * (GROUP * 512)
+        offsets = np.where(points, (table >> U64(3)).view(np.int64) - pages, NOWHERE)
+        self.offsets[1:-1].reshape(-1, GROUP)[there] = offsets
+
+    def _walks(self, vas: Words) -> Walks:
+        return Walks(self.memory, self.extensions, self.format, _same(self.regime, vas, self.kind, 1))
+
+    def ask(self, slots: Signed) -> tuple[Bytes, Words]:
+        """For slots without a table: the status and the address that their first address comes to.
+
+        The status is `_AS_ROWS` where the slot's addresses differ; whether memory is there is not looked at.
+        """
+        unasked = self.status.take(slots, mode="clip") == _UNASKED
+        if unasked.any():
+            new = np.unique(slots[unasked])
+            walks = self._walks((new + self.below << SLOT_SHIFT).view(U64))
+            below = walks.walk(self.format.steps[:-1])
+            found = walks.settle()
+            found.status[found.status == STATUS["target-outside"]] = 0
+            found.status[below] = _AS_ROWS
+            self.status[new], self.pas[new] = found.status, found.pa
+        return self.status.take(slots, mode="clip"), self.pas.take(slots, mode="clip")
+
+
+class _Plain:
+    """The optimistic way, for 64-bit formats: a chunk is passed over as if every address met a 4 KiB leaf.
+
+    A leaf's low bits decide by a table of verdicts, and whether all of a chunk's leaves are good shows in the bits that
+    all have and that any has.
+    """
+
+    def __init__(self, directory: _Directory, size: int) -> None:
+        self.directory = directory
+        self.size = size
+        self.aligned = size - 1 if directory.kind is Kind.AMO else 0
+        regime, extensions, kind = directory.regime, directory.extensions, directory.kind
+        self.need, self.bad = map(U64, _plain_bits(extensions, regime, kind))
+        self.verdicts = _verdicts(extensions, regime._replace(satp=0), directory.format, kind)
+        self.page = U64(directory.format.ppn_mask << PAGE_SHIFT)
+        self.low, self.high = U64(directory.region.base), U64(directory.region.end - size)
+        self.slot, self.index, self.at = (np.empty(CHUNK, np.int64) for _ in range(3))
 
     @classmethod
     def of(
@@ -331,84 +197,101 @@ class _Plain:
     ) -> _Plain | None:
         """A way for these addresses; None where it would not pay or there is no translation."""
         format = decode_satp(regime.satp, regime.xlen).format
-        if regime.priv == "M" or format is None or format.xlen == 32 or len(vas) < CHUNK:
+        if regime.priv == "M" or format is None or format.xlen == 32 or len(vas) < FEWEST:
             return None
-        if kind is Kind.AMO and (vas % U64(size)).any():
-            return None
-        need, bad = _plain_bits(extensions, regime, kind)
         try:
-            judge = Mmu(memory, extensions).judge
-            verdicts = np.array([STATUS[judge(flags, 0, format, regime, kind) or ""] for flags in range(256)], np.uint8)
-            plain = cls(memory, regime, format, need, bad, size, verdicts)
+            directory = _Directory(memory, extensions, regime, format, kind)
         except OutsideMemory:
             return None
-        return plain if plain.prepare(extensions, decode_satp(regime.satp).root, vas) else None
+        return cls(directory, size) if directory.cover(vas) else None
 
-    def prepare(self, extensions: Extensions, root: int, vas: Words) -> bool:
-        """Make the directory for the slots that ``vas`` use; False when they are too far apart."""
-        slots = (vas >> U64(21)).astype(np.int64) & self.slot_mask
-        self.first, last = int(slots.min()), int(slots.max())
-        count = last - self.first + 1
-        if count > min(self.MOST_SLOTS, 8 * len(vas)):
-            return False
-        slot = np.arange(self.first, last + 1, dtype=np.int64).astype(U64) << U64(21)
-        table, alive = np.full(count, root, U64), np.arange(count)
-        mask = U64(pointer_mask(self.format, extensions))
-        for _, shift in self.format.steps[:-1]:
-            at = table[alive] + (slot[alive] >> U64(shift) & U64(511)) * U64(8)
-            pte, inside = read_ptes(self.memory, at, self.format)
-            on = inside & (pte & mask == V)
-            alive = alive[on]
-            table[alive] = (pte[on] >> U64(10) & U64(self.format.ppn_mask)) << U64(PAGE_SHIFT)
-        base, end = U64(self.region.base), U64(self.region.base + len(self.region.pages) * PAGE_SIZE)
-        alive = alive[(table[alive] >= base) & (table[alive] < end)]
-        self.directory = np.full(count, -1, np.int64)
-        self.directory[alive] = ((table[alive] - base) >> U64(3)).astype(np.int64)
-        return True
+    def run(self, vas: Words, pas: Words, status: Bytes) -> Indices:
+        """Translate all into ``pas`` and ``status``; the indices of what is left to be answered as rows."""
+        rest = []
+        for low in range(0, len(vas), CHUNK):
+            part = slice(low, low + CHUNK)
+            rest.append(self._chunk(vas[part], pas[part], status[part]) + low)
+        return np.concatenate(rest)
 
-    def run(self, vas: Words, out: Words, status: Bytes) -> npt.NDArray[np.intp]:
-        """Translate a chunk into ``out`` and ``status``; the indices of what is left to the general rules."""
-        count = len(vas)
-        va = vas.view(np.int64)
-        slot, index, at, pte = self.index[:count], self.other[:count], self.at[:count], self.pte[:count]
-        np.right_shift(va, 21, out=slot)
-        np.bitwise_and(slot, self.slot_mask, out=slot)
-        np.subtract(slot, self.first, out=slot)
-        self.directory.take(slot, out=at, mode="clip")
-        np.right_shift(va, PAGE_SHIFT, out=index)
-        np.bitwise_and(index, 511, out=index)
-        np.add(index, at, out=index)
-        self.words.take(index, out=pte, mode="clip")
-        np.bitwise_and(va, PAGE_MASK, out=slot)
-        limit = 1 << self.format.va_bits - 1
-        usual = (
-            np.bitwise_or.reduce(pte) >> U64(54) == 0
-            and int(at.min()) >= 0
-            and int(slot.max()) <= PAGE_SIZE - self.size
-            and -limit <= int(va.min()) <= int(va.max()) < limit
-        )
-        good = bool(np.bitwise_and.reduce(pte) & self.need == self.need and np.bitwise_or.reduce(pte) & self.bad == 0)
-        rest = _NONE
-        if not usual:
-            rest = np.flatnonzero(
-                (pte >> U64(54) != 0) | (at < 0) | (slot > PAGE_SIZE - self.size) | (va < -limit) | (va >= limit)
-            )
-        if not good:
-            np.bitwise_and(pte, U64(0xFF), out=index.view(U64))
-            self.verdicts.take(index, out=status, mode="clip")
+    def _chunk(self, vas: Words, pas: Words, status: Bytes) -> Indices:
+        pte, offset, away, slots = self._read(vas)
+        every, any_ = np.bitwise_and.reduce(pte), np.bitwise_or.reduce(pte)
+        rest = self._rest(pte, offset, away, any_)
+        good = not len(away) and every & self.need == self.need and not any_ & self.bad
+        if good:
+            status.fill(0)
+        else:
+            flags = np.bitwise_and(pte, U64(0xFF), out=self.index[: len(vas)].view(U64)).view(np.int64)
+            self.verdicts.take(flags, out=status, mode="clip")
         np.left_shift(pte, U64(2), out=pte)
-        np.bitwise_and(pte, U64(self.format.ppn_mask << PAGE_SHIFT), out=pte)
-        np.bitwise_or(pte, slot.view(U64), out=out)
-        low, high = U64(self.region.base), U64(self.region.end - self.size)
-        if good and not len(rest) and out.min() >= low and out.max() <= high:
+        np.bitwise_and(pte, self.page, out=pte)
+        np.bitwise_or(pte, offset, out=pas)
+        if len(away):
+            rest = np.concatenate([rest, self._away(away, slots, vas, pas, status)])
+        if pas.min() < self.low or pas.max() > self.high:
+            self._outside(pas, status)
+        if not good:
+            np.multiply(pas, status == 0, out=pas)
+        return rest
+
+    def _read(self, vas: Words) -> tuple[Words, Words, Indices, Signed]:
+        """The last-level PTEs, the offsets in the page, and which rows have no PTE (theirs is any), in which slots.
+
+        The arrays are this object's own, and good until the next chunk.
+        """
+        count, va = len(vas), vas.view(np.int64)
+        slot, index, at = self.slot[:count], self.index[:count], self.at[:count]
+        np.right_shift(va, SLOT_SHIFT, out=slot)
+        np.subtract(slot, self.directory.below, out=slot)
+        self.directory.offsets.take(slot, out=at, mode="clip")
+        away = _NONE if at.min() > NOWHERE else np.flatnonzero(at == NOWHERE)
+        slots = slot[away]
+        np.right_shift(va, PAGE_SHIFT, out=index)
+        np.add(index, at, out=index)
+        pte = at.view(U64)
+        self.directory.words.take(index, out=pte, mode="clip")
+        return pte, np.bitwise_and(va, PAGE_MASK, out=slot).view(U64), away, slots
+
+    def _rest(self, pte: Words, offset: Words, away: Indices, any_: U64) -> Indices:
+        """What a leaf's low bits cannot decide: high bits are in use, the access is misaligned or of two pages."""
+        if any_ < HIGH and not self._some_odd(offset):
             return _NONE
-        outside = (out < low) | (out > high)
-        outside &= status == 0
-        out[status != 0] = 0
-        return np.union1d(rest, np.flatnonzero(outside)) if outside.any() else rest
+        high = pte >= HIGH
+        high[away] = False  # nothing was read for these
+        return np.flatnonzero(high | self._odd(offset))
+
+    def _some_odd(self, offset: Words) -> bool:
+        if self.aligned:
+            return bool(np.bitwise_or.reduce(offset) & U64(self.aligned))
+        return self.size > 1 and bool(offset.max() > PAGE_SIZE - self.size)
+
+    def _odd(self, offset: Words) -> Flags:
+        odd: Flags = offset & U64(self.aligned) != 0 if self.aligned else offset > U64(PAGE_SIZE - self.size)
+        return odd
+
+    def _away(self, rows: Indices, slots: Signed, vas: Words, pas: Words, status: Bytes) -> Indices:
+        """Answer the rows whose slot has no last-level table; the indices of those that are left."""
+        va = vas[rows]
+        found, first = self.directory.ask(slots)
+        found[~canonical(va, self.directory.format)] = STATUS["non-canonical"]
+        status[rows], pas[rows] = found, first + (va & U64((1 << SLOT_SHIFT) - 1))
+        left: Indices = rows[found == _AS_ROWS]
+        return left
+
+    def _outside(self, pas: Words, status: Bytes) -> None:
+        """Those that would be good and are not in the root's region: what other memory there is decides."""
+        rows = np.flatnonzero((pas < self.low) | (pas > self.high))
+        rows = rows[status[rows] == 0]
+        found = reach(self.directory.memory, pas[rows], np.full(len(rows), self.size, U64))
+        status[rows] = found
+        pas[rows[found != 0]] = 0
 
 
-_NONE = np.empty(0, np.intp)
+@lru_cache(maxsize=64)
+def _verdicts(extensions: Extensions, regime: Regime, format: Format, kind: Kind) -> Bytes:
+    """The status of a last-level PTE by its low eight bits, its high ones being 0."""
+    judge = Mmu(Memory([]), extensions).judge
+    return np.array([STATUS[judge(flags, 0, format, regime, kind) or ""] for flags in range(256)], np.uint8)
 
 
 def _plain_bits(extensions: Extensions, regime: Regime, kind: Kind) -> tuple[int, int]:

@@ -139,6 +139,7 @@ def _symbols(file: ELFFile) -> dict[str, int]:
     for section in file.iter_sections():
         if isinstance(section, SymbolTableSection):
             for symbol in section.iter_symbols():
-                if symbol.name and symbol["st_shndx"] != "SHN_UNDEF":
+                named = symbol["st_info"]["type"] not in ("STT_FILE", "STT_SECTION")
+                if symbol.name and named and symbol["st_shndx"] != "SHN_UNDEF":
                     symbols[symbol.name] = symbol["st_value"]
     return symbols

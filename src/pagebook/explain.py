@@ -11,12 +11,9 @@ from typing import NamedTuple
 
 from pagebook.machine import Space
 from pagebook.mmu import CAUSES, Kind, Mmu, Outcome, Part, Regime, Rule
-from pagebook.sv import Format, decode_satp
+from pagebook.sv import A, D, Format, V, decode_satp
 from pagebook.table import Entry
 from pagebook.units import PAGE_SIZE
-
-ACTIONS = {Kind.LOAD: "load", Kind.STORE: "store", Kind.FETCH: "fetch", Kind.AMO: "amo"}
-MODES = {"U": "user mode", "S": "supervisor mode", "M": "machine mode"}
 
 DECIDING = {
     "v-clear": ("V",),
@@ -71,26 +68,44 @@ USUAL = {
 """What usually breaks each rule, in the words of those who have looked for it."""
 
 FILLS = {
-    0x01: "0x01 is what xv6's kfree fills pages with: the pointer was read from memory that had been freed",
-    0x05: "0x05 is what xv6's kalloc fills pages with: the pointer was read from memory that nobody had set",
+    0x0101_0101_0101: "0x01 is what xv6's kfree fills pages with: the pointer comes from memory that had been freed",
+    0x0505_0505_0505: "0x05 is what xv6's kalloc fills pages with: the pointer comes from memory that nobody had set",
 }
+"""The upper 48 bits of a pointer that was read from a filled page: what they tell."""
+
+
+NEAR = 16 * PAGE_SIZE
+"""How far from a place an address is still said to be near it, in bytes."""
 
 
 class Step(NamedTuple):
-    """A PTE that was read for the page of ``va``: its place in the table, its fields, the rule it breaks."""
+    """A PTE that was read: its index in the table, its fields, and the rule that it breaks."""
 
-    va: int
     entry: Entry
     number: int
     fields: dict[str, int]
     rule: Rule | None
 
 
+class Page(NamedTuple):
+    """One page that the access touches: ``size`` bytes from ``va``, the steps of its walk, the address they lead to.
+
+    ``after`` is the last PTE's value afterwards, None when none was read.
+    """
+
+    va: int
+    size: int
+    steps: tuple[Step, ...]
+    pa: int | None
+    after: int | None
+
+
 class Explanation(NamedTuple):
     """An access and why it came to what it came to.
 
-    ``decided`` maps the names of the bits that decided to their values; they are of the last step, or of the hart's
-    state.  ``hardware``, ``xv6`` and ``likely`` are empty when there is no fault.
+    ``pages`` are one or two.  ``decided`` maps the names of the bits that decided to their values: fields of the last
+    PTE read, and of sstatus.  ``hardware`` and ``xv6`` say what they report; like ``likely``, what usually causes it,
+    they are empty when there is no fault.  ``place`` says what is at the address.
     """
 
     space: Space
@@ -99,7 +114,7 @@ class Explanation(NamedTuple):
     va: int
     size: int
     outcome: Outcome
-    steps: tuple[Step, ...]
+    pages: tuple[Page, ...]
     decided: dict[str, int]
     verdict: str
     hardware: str
@@ -111,44 +126,43 @@ class Explanation(NamedTuple):
 def regime_of(space: Space, priv: str | None = None, sum: bool = False, mxr: bool = False) -> Regime:
     """The state of a hart in ``space``; the privilege that uses it, unless given: U in a process, S elsewhere."""
     table = space.table
-    return Regime(
-        table.format.satp(table.root), priv or ("S" if space.pid is None else "U"), sum, mxr, table.format.xlen
-    )
+    usual = "S" if space.pid is None else "U"
+    return Regime(table.format.satp(table.root), priv or usual, sum, mxr, table.format.xlen)
 
 
 def explain(mmu: Mmu, space: Space, regime: Regime, kind: Kind, va: int, size: int = 1) -> Explanation:
     """Explain one access of ``size`` bytes to ``space``; BadAddress where `Mmu.access` refuses it."""
     outcome = mmu.access(regime, kind, va, size)
-    satp = decode_satp(regime.satp, regime.xlen)
-    steps = tuple(step for part in outcome.parts for step in _steps(part, satp.format))
+    format = decode_satp(regime.satp, regime.xlen).format
+    pages = tuple(_page(part, format) for part in outcome.parts)
     rule = outcome.rule
     at = outcome.tval if rule else va
     return Explanation(
-        space, regime, kind, va, size, outcome, steps, _decided(outcome, steps, regime),
-        _verdict(outcome, va), _hardware(outcome), _xv6(outcome, regime, space), where(space, at),
-        (*_hints(space, rule, regime, at), USUAL[rule.id]) if rule else (),
+        space, regime, kind, va, size, outcome, pages, _decided(outcome, pages[-1], regime), _verdict(outcome, va),
+        _hardware(outcome), _xv6(outcome, regime, space), where(space, at),
+        tuple(_hints(space, rule, regime, kind, at, pages[-1])) or (USUAL[rule.id],) if rule else (),
     )  # fmt: skip
 
 
-def _steps(part: Part, format: Format | None) -> list[Step]:
-    if format is None:
-        return []
-    return [
+def _page(part: Part, format: Format | None) -> Page:
+    steps = [
         Step(
-            part.va, entry, format.index(part.va, entry.level), format.decode_pte(entry.pte),
+            entry, format.index(part.va, entry.level), format.decode_pte(entry.pte),
             part.rule if entry is part.leaf else None,
         )
         for entry in part.steps
+        if format
     ]  # fmt: skip
+    return Page(part.va, part.size, tuple(steps), part.pa, part.after)
 
 
-def _decided(outcome: Outcome, steps: tuple[Step, ...], regime: Regime) -> dict[str, int]:
+def _decided(outcome: Outcome, page: Page, regime: Regime) -> dict[str, int]:
     """The bits that decided, by name; for a pointer with leaf flags only those that are set."""
     rule = outcome.rule
-    if rule is None or rule.id not in DECIDING or not steps:
+    if rule is None or not page.steps:
         return {}
-    fields = steps[-1].fields
-    bits = {name: fields[name] for name in DECIDING[rule.id] if name in fields}
+    fields = page.steps[-1].fields
+    bits = {name: fields[name] for name in DECIDING.get(rule.id, ()) if name in fields}
     if rule.id == "pointer-reserved":
         bits = {name: value for name, value in bits.items() if value}
     if rule.id == "user-page" and outcome.kind is not Kind.FETCH:
@@ -172,50 +186,88 @@ def _hardware(outcome: Outcome) -> str:
 
 
 def _xv6(outcome: Outcome, regime: Regime, space: Space) -> str:
-    """What a kernel of xv6 does with the fault; both functions are in its trap.c."""
+    """What a kernel of xv6 does with the fault: usertrap and kerneltrap of its trap.c, or nothing."""
     if outcome.cause is None:
         return ""
+    cause, tval = f"{outcome.cause:#x}", f"{outcome.tval:#x}"
     if regime.priv == "U":
         pid = "" if space.pid is None else f" pid={space.pid}"
-        return f"usertrap(): unexpected scause {outcome.cause:#x}{pid}, stval={outcome.tval:#x}; the process is killed"
-    return f"kerneltrap prints scause {outcome.cause:#x}, sepc and stval={outcome.tval:#x}; panic: kerneltrap"
+        return f"usertrap(): unexpected scause {cause}{pid}, with sepc and stval={tval}; it kills the process"
+    if regime.priv == "S":
+        return f"scause={cause}, with sepc and stval={tval}; then panic: kerneltrap"
+    return "no trap handler of its own in machine mode; the machine hangs"
 
 
 def where(space: Space, va: int) -> str:
     """What is at an address: the areas it is in, or what it is near."""
-    inside = [area.name for area in space.areas if area.start <= va < area.end]
+    inside = areas_at(space, va)
     if inside:
         return f"{va:#x} is in {' and '.join(inside)} of {space.name}"
     below = max((area for area in space.areas if area.end <= va), key=lambda area: area.end, default=None)
     above = min((area for area in space.areas if area.start > va), key=lambda area: area.start, default=None)
     near = []
     if above and above.start - va <= PAGE_SIZE:
-        near.append(f"{above.start - va} bytes before {above.name}")
-    if below:
-        near.append(f"{va - below.end:#x} bytes past {below.name}")
+        near.append(f"{_bytes(above.start - va)} before {above.name}")
+    if below and va - below.end < NEAR:
+        near.append(f"{_bytes(va - below.end)} past the end of {below.name}")
     if space.size is not None and va >= space.size:
         near.append(f"not below the process's size, {space.size:#x}")
     return f"{va:#x} is in no named part of {space.name}" + "".join(f", {words}" for words in near)
 
 
-def _hints(space: Space, rule: Rule | None, regime: Regime, va: int) -> Iterable[str]:
+def areas_at(space: Space, va: int) -> list[str]:
+    """The names of the areas that hold ``va``."""
+    return [area.name for area in space.areas if area.start <= va < area.end]
+
+
+def _bytes(count: int) -> str:
+    return "1 byte" if count == 1 else f"{count} bytes" if count < PAGE_SIZE else f"{count:#x} bytes"
+
+
+def _hints(space: Space, rule: Rule, regime: Regime, kind: Kind, va: int, page: Page) -> Iterable[str]:
     """What this address in this place tells, the surest first."""
-    fill = FILLS.get(va >> 16 & 0xFF)
-    if fill and va >> 16 == int.from_bytes(bytes([va >> 16 & 0xFF]) * 6):
-        yield fill
-    names = {area.name for area in space.areas if area.start <= va < area.end}
+    pattern = va >> 16
+    if pattern in FILLS:
+        yield FILLS[pattern]
+    yield from _of_place(space, rule, regime, va)
+    last = page.steps[-1] if page.steps else None
+    if rule.id == "not-writable" and last and last.fields["RSW"]:
+        yield (
+            f"RSW is {last.fields['RSW']}: the kernel marked the page, most often as shared copy-on-write; its handler "
+            "did not copy it"
+        )
+    if rule.id == "v-clear" and space.size is not None and va < space.size and kind in (Kind.LOAD, Kind.STORE):
+        yield (
+            "the address is below the process's size: a kernel that allocates lazily maps a page at this fault and "
+            "goes on; one that does not has lost a page"
+        )
+    if rule.id == "v-clear" and last and last.entry.pte and not last.entry.pte & ~(A | D):
+        yield "the PTE holds A or D and nothing else: an access set them in an entry that was being cleared"
+    elif rule.id == "v-clear" and last and last.entry.pte & ~V:
+        yield "the PTE is not zero, only its V is: it was invalidated, and its frame may still be owned"
+
+
+def _of_place(space: Space, rule: Rule, regime: Regime, va: int) -> Iterable[str]:
+    """The hints that need only the place."""
+    names = set(areas_at(space, va))
     if "guard page" in names:
         yield "the stack overflowed into its guard page: recursion without end, or large local arrays"
     elif names & {"trapframe", "trampoline"} and regime.priv == "U":
         yield "the page is the kernel's, mapped here without U; a program reaches it only by a wild pointer"
     elif va < PAGE_SIZE and space.pid is None:
         yield "a null pointer in the kernel, perhaps with the offset of a member"
-    elif va < PAGE_SIZE and rule and rule.id == "not-writable":
+    elif va < PAGE_SIZE and rule.id == "not-writable":
         yield "a null pointer: xv6 maps a program's text at 0, so that a load through it succeeds and a store faults"
-    elif space.pid is None and regime.priv == "S" and _stack_above(space, va):
+    elif space.size is not None and regime.priv == "U" and 0 <= va - space.size < NEAR:
+        yield "just past the end of the process's memory: an index out of bounds, or sbrk was not asked for so much"
+    elif space.pid is not None and regime.priv == "U" and va in space.table.memory:
+        yield "a physical address, or a pointer of the kernel's: the tables of processes map neither"
+    elif space.pid is None and _stack_above(space, va):
         yield "the kernel's stack overflowed into the unmapped page below it: large local arrays, or recursion"
 
 
 def _stack_above(space: Space, va: int) -> bool:
     """Whether a stack starts within a page above ``va``, and nothing is at ``va`` itself."""
-    return any("stack" in area.name and 0 < area.start - va <= PAGE_SIZE for area in space.areas)
+    return not areas_at(space, va) and any(
+        area.name.startswith("stack of") and 0 < area.start - va <= PAGE_SIZE for area in space.areas
+    )

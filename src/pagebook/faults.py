@@ -1,38 +1,39 @@
 """From what a trap printed - scause, stval, sepc - to the reason: whose fault it was, and why it came.
 
 The numbers do not say whose tables were in use.  Every address space that could have run the instruction is asked what
-the access comes to there; the one where it comes to the same cause explains the fault.
+the access comes to there; one where it comes to the same cause explains the fault.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pagebook.errors import BadAddress
-from pagebook.explain import Explanation, explain, regime_of
+from pagebook.explain import Explanation, areas_at, explain, regime_of
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Kind, Mmu
+from pagebook.units import PAGE_MASK
 
 KINDS = {1: Kind.FETCH, 5: Kind.LOAD, 7: Kind.STORE, 12: Kind.FETCH, 13: Kind.LOAD, 15: Kind.STORE}
 
 OTHER_CAUSES = {
     0: "instruction address misaligned: a jump to an address that no instruction can have",
-    2: "illegal instruction: the program ran into bytes that are no code, or used an instruction the hart lacks",
+    2: "illegal instruction: the hart ran into bytes that are no code, or lacks the instruction",
     3: "breakpoint: an ebreak",
     4: "load address misaligned, and this hart does not mend it",
     6: "store or AMO address misaligned, and this hart does not mend it",
     8: "system call from user mode: the kernel did not take it for one",
     9: "environment call from supervisor mode",
 }
-INTERRUPTS = {1: "software", 5: "timer", 9: "external"}
+INTERRUPTS = {1: "a software", 5: "a timer", 9: "an external"}
 FARTHEST = 1 << 16  # bytes from a symbol to an address that is still said to be in it
 
 
 class Fault(NamedTuple):
     """What was printed, and what explains it.
 
-    ``chosen`` is the explanation in the space that fits best; ``fits`` is whether it comes to the cause that was
+    ``chosen`` is the explanation in the space that fits best; ``fits`` says whether it comes to the cause that was
     printed, and ``same`` names the other spaces where it does.  ``code`` says where the instruction is.
     """
 
@@ -60,53 +61,57 @@ def explain_fault(
     fitting = [one for one in found if one.outcome.cause == scause]
     chosen = (fitting or found)[0]
     same = tuple(dict.fromkeys(one.space.name for one in fitting if one.space is not chosen.space))
-    return Fault(scause, stval, sepc, chosen, bool(fitting), same, _code(machine, chosen, sepc))
+    return Fault(scause, stval, sepc, chosen, bool(fitting), same, _code(machine, mmu, chosen, sepc))
 
 
 def _kind(scause: int) -> Kind:
     if scause in KINDS:
         return KINDS[scause]
-    known = ", ".join(f"{cause:#x}" for cause in KINDS)
     for xlen in (64, 32):
         number = scause - (1 << xlen - 1)
         if number in INTERRUPTS:
-            raise BadAddress(f"scause {scause:#x} is a {INTERRUPTS[number]} interrupt, not a fault of an address")
+            raise BadAddress(f"scause {scause:#x} is {INTERRUPTS[number]} interrupt, not a fault of an address")
     what = OTHER_CAUSES.get(scause, "nothing that a page table has part in")
-    raise BadAddress(f"scause {scause:#x} is no fault of an address; those are {known}. It is: {what}")
+    known = ", ".join(f"{cause:#x}" for cause in KINDS)
+    raise BadAddress(f"scause {scause:#x} is no fault of an address, as {known} are; it is: {what}")
 
 
-def _candidates(mmu: Mmu, spaces: tuple[Space, ...], kind: Kind, sepc: int | None) -> list[tuple[Space, str]]:
+def _candidates(mmu: Mmu, spaces: Sequence[Space], kind: Kind, sepc: int | None) -> list[tuple[Space, str]]:
     """The spaces and privileges that could have run the instruction, the youngest process first, the kernel last."""
-    ordered = sorted(spaces, key=lambda one: -1 if one.pid is None else one.pid, reverse=True)
-    usual = [(one, regime_of(one).priv) for one in ordered]
-    if sepc is None or kind is Kind.FETCH:
+    processes = sorted((one for one in spaces if one.pid is not None), key=lambda one: one.pid or 0, reverse=True)
+    kernels = [(one, "S") for one in spaces if one.pid is None]
+    usual = [*((one, "U") for one in processes), *kernels]
+    if sepc is None or kind is Kind.FETCH:  # a fetch that faults has its own address in sepc
         return usual
-    both = [*usual, *((one, "S") for one in ordered if one.pid is not None)]
-    return [(one, priv) for one, priv in both if _runs(mmu, one, priv, sepc)] or usual
+    every = [*((one, priv) for priv in "US" for one in processes), *kernels]
+    return [(one, priv) for one, priv in every if _runs(mmu, one, priv, sepc)] or usual
 
 
 def _runs(mmu: Mmu, space: Space, priv: str, sepc: int) -> bool:
-    return mmu.access(regime_of(space, priv), Kind.FETCH, sepc, 2).cause is None
+    """Whether the hart could fetch at ``sepc``; that the A bit is clear today says nothing of then."""
+    found = mmu.access(regime_of(space, priv), Kind.FETCH, sepc, 2)
+    return found.rule is None or found.rule.id == "a-clear"
 
 
-def _code(machine: Machine, chosen: Explanation, sepc: int | None) -> tuple[str, ...]:
+def _code(machine: Machine, mmu: Mmu, chosen: Explanation, sepc: int | None) -> tuple[str, ...]:
     """Where the instruction is, and where to read it."""
     if sepc is None:
         return ()
     space = chosen.space
-    runs = _runs(Mmu(machine.memory), space, chosen.regime.priv, sepc)
-    areas = " and ".join(area.name for area in space.areas if area.start <= sepc < area.end) or "no named part"
-    lines = [f"{sepc:#x} is in {areas} of {space.name}"]
-    symbol = nearest(machine.symbols, sepc) if space.pid is None else None
-    if symbol:
-        lines.append(f"{sepc:#x} is {symbol}")
-    if not runs:
-        lines.append(f"nothing can be executed at {sepc:#x} in {space.name}")
-    elif space.pid is None:
-        lines.append(f'the line "{sepc:x}:" of kernel/kernel.asm is the instruction')
-    else:
-        lines.append(f'the line "{sepc:x}:" of user/{space.name}.asm is the instruction')
-    return tuple(lines)
+    if not _runs(mmu, space, chosen.regime.priv, sepc):
+        why = "the jump to it is what faulted" if chosen.kind is Kind.FETCH else "another program ran it"
+        return (f"nothing can be executed at {sepc:#x} in {space.name}: {why}",)
+    places = areas_at(space, sepc)
+    kernel, linked = space.pid is None, sepc
+    if "trampoline" in places and "trampoline" in machine.symbols:  # a page of the kernel's, mapped at the top as well
+        kernel, linked = True, machine.symbols["trampoline"] + (sepc & PAGE_MASK)
+    symbol = nearest(machine.symbols if kernel else space.symbols, linked)
+    file = "kernel/kernel.asm" if kernel else f"user/{space.name.removesuffix(f'.{space.pid}')}.asm"
+    place = " and ".join(places) or "no named part"
+    return (
+        f"{sepc:#x} is in {place} of {space.name}" + (f", {symbol}" if symbol else ""),
+        f'the instruction is the line "{linked:x}:" of {file}',
+    )
 
 
 def nearest(symbols: Mapping[str, int], address: int) -> str | None:

@@ -42,13 +42,17 @@ class Hart(NamedTuple):
 
 @dataclass(frozen=True)
 class Space:
-    """A named address space: the kernel's, or a process's with its ``pid`` and ``size`` in bytes."""
+    """A named address space: the kernel's, or a process's with its ``pid`` and ``size`` in bytes.
+
+    ``symbols`` are those of the program that a process runs; the kernel's are the machine's.
+    """
 
     name: str
     table: AddressSpace
     areas: tuple[Area, ...] = ()
     pid: int | None = None
     size: int | None = None
+    symbols: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,14 @@ def to_note(machine: Machine) -> dict[str, Any]:
                 "pid": space.pid,
                 "size": space.size,
                 "areas": [list(area) for area in space.areas],
+                "symbols": dict(space.symbols),
             }
             for space in machine.spaces
         ],
         "harts": [list(hart) for hart in machine.harts],
         "symbols": dict(machine.symbols),
         "areas": [list(area) for area in machine.areas],
+        "devices": [[device.start, len(device)] for device in machine.memory.devices],
         "free_head": machine.free_head,
         "free_range": list(machine.free_range) if machine.free_range else None,
     }
@@ -117,12 +123,13 @@ def from_note(note: Any, memory: Memory) -> Machine:  # noqa: ANN401 - it comes 
             f"the note of this saved machine has version {version!r}; this pagebook reads version {NOTE_VERSION}"
         )
     try:
+        memory = memory.with_devices(_devices(note.get("devices", [])))  # a key that came later
         return Machine(
             name=_text(note["name"]),
             memory=memory,
             spaces=tuple(_space(entry, memory) for entry in note["spaces"]),
             harts=tuple(Hart(_whole(number), _whole(satp)) for number, satp in note["harts"]),
-            symbols={_text(name): _whole(value) for name, value in note["symbols"].items()},
+            symbols=_symbols(note["symbols"]),
             areas=_areas(note["areas"]),
             free_head=_maybe(note["free_head"]),
             free_range=_range(note["free_range"], memory),
@@ -138,7 +145,16 @@ def _space(entry: Any, memory: Memory) -> Space:  # noqa: ANN401
         areas=_areas(entry["areas"]),
         pid=_maybe(entry["pid"]),
         size=_maybe(entry["size"]),
+        symbols=_symbols(entry.get("symbols", {})),  # a key that came later
     )
+
+
+def _devices(entries: Any) -> list[range]:  # noqa: ANN401
+    return [range(_whole(start), _whole(start) + _whole(size)) for start, size in entries]
+
+
+def _symbols(entries: Any) -> dict[str, int]:  # noqa: ANN401
+    return {_text(name): _whole(value) for name, value in entries.items()}
 
 
 def _areas(entries: Any) -> tuple[Area, ...]:  # noqa: ANN401

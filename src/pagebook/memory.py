@@ -73,10 +73,14 @@ def _untouched(size: int) -> mmap.mmap:
 
 
 class Memory:
-    """Regions sorted by address, none overlapping; every read and write goes to the region that holds it."""
+    """Regions sorted by address, none overlapping; every read and write goes to the region that holds it.
 
-    def __init__(self, regions: Iterable[Region]) -> None:
+    ``devices`` are the physical addresses where a hart's access is answered, but no bytes are: nothing is read there.
+    """
+
+    def __init__(self, regions: Iterable[Region], devices: Iterable[range] = ()) -> None:
         self.regions = tuple(sorted(regions, key=lambda region: region.base))
+        self.devices = tuple(devices)
         for lower, upper in zip(self.regions, self.regions[1:], strict=False):
             if upper.base < lower.end:
                 raise BadAddress(f"regions {lower} and {upper} overlap", pa=upper.base)
@@ -100,6 +104,16 @@ class Memory:
             if region.base <= pa and pa + size <= region.end:
                 return region
         raise self._outside(pa, size)
+
+    def with_devices(self, devices: Iterable[range]) -> Memory:
+        """The same bytes, with these devices beside them."""
+        return Memory(self.regions, devices)
+
+    def answers(self, pa: int, size: int = 1) -> bool:
+        """Whether one region or one device has all of [pa, pa + size)."""
+        return any(region.base <= pa and pa + size <= region.end for region in self.regions) or any(
+            device.start <= pa and pa + size <= device.stop for device in self.devices
+        )
 
     def _outside(self, pa: int, size: int) -> OutsideMemory:
         where = ", ".join(f"{r.name} {r.base:#x}-{r.end:#x}" for r in self.regions) or "no region at all"

@@ -201,12 +201,10 @@ class Mmu:
         return outcome(kind, parts)
 
     def reach(self, va: int, size: int, steps: tuple[Entry, ...], pa: int, after: int | None) -> Part:
-        """The end of a translation: is there memory?"""
-        try:
-            self.memory.region(pa, size)
-        except OutsideMemory:
-            return Part(va, size, steps, None, after, RULES["target-outside"])
-        return Part(va, size, steps, pa, after, None)
+        """The end of a translation: is there memory, or a device?"""
+        if self.memory.answers(pa, size):
+            return Part(va, size, steps, pa, after, None)
+        return Part(va, size, steps, None, after, RULES["target-outside"])
 
     def _commit(self, part: Part, format: Format | None) -> None:
         leaf = part.leaf

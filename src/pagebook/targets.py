@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pagebook.errors import BadTarget
+from pagebook.examples import rules_machine
 from pagebook.machine import Machine
 from pagebook.sources.elfcore import read_core
 from pagebook.xv6 import boot as xv6
@@ -16,6 +17,7 @@ from pagebook.xv6.memlayout import NPROC
 from pagebook.xv6.programs import read_kernel, read_program
 
 MODEL = "xv6"
+EXAMPLES = "rules"
 
 
 @dataclass(frozen=True)
@@ -43,33 +45,35 @@ def boot_model(options: ModelOptions, progress: Callable[[int], None] | None = N
         kernel=read_kernel(options.kernel) if options.kernel is not None else None,
         init=read_program(options.init) if options.init is not None else None,
         sh=read_program(options.sh) if options.sh is not None else None,
-        program=(_program_name(options.program), read_program(options.program)) if options.program else None,
+        program=_named_program(options.program) if options.program is not None else None,
         progress=progress,
     )
 
 
-def _program_name(path: str) -> str:
-    """What xv6 calls the program: the file's name without the underscore of xv6's build."""
-    return Path(path).name.removeprefix("_") or "program"
+def _named_program(path: str) -> tuple[str, bytes]:
+    """The program, and what xv6 calls it: the file's name without the underscore of xv6's build."""
+    return Path(path).name.removeprefix("_") or "program", read_program(path)
 
 
 def open_target(
     target: str, options: ModelOptions | None = None, progress: Callable[[int], None] | None = None
 ) -> Machine:
-    """The machine that ``target`` names: ``xv6`` boots the model, anything else is a file saved before.
+    """The machine that ``target`` names: ``xv6`` boots the model, ``rules`` makes that of the examples, anything else
+    is a file saved before.
 
-    ``options`` are for the model only; BadTarget when they come with a file.
+    ``options`` are for the model only; BadTarget when they come with another target.
     """
     if target == MODEL:
         return xv6.machine(boot_model(options or ModelOptions(), progress))
     if options not in (None, ModelOptions()):
         raise BadTarget(
-            f"--rev, --kernel, --init, --sh, --program, --ram and --nproc shape the model; {target!r} is as it was "
-            "saved"
+            f"--rev, --kernel, --init, --sh, --program, --ram and --nproc shape the model; {target!r} is as it is"
         )
+    if target == EXAMPLES:
+        return rules_machine()
     if not os.access(target, os.F_OK):
         raise BadTarget(
-            f"there is no file {target!r}; a target is {MODEL!r}, the model booted afresh, or a file that "
-            "'pagebook boot --save FILE' wrote"
+            f"there is no file {target!r}; a target is {MODEL!r}, the model booted afresh, {EXAMPLES!r}, the machine "
+            "of the examples, or a file that 'pagebook boot --save FILE' wrote"
         )
     return read_core(target)

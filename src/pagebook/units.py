@@ -15,7 +15,7 @@ PAGE_MASK = PAGE_SIZE - 1
 _SUFFIXES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE = re.compile(r"(0[xX](?:_?[0-9a-fA-F])+|0|[1-9](?:_?[0-9])*)\s*([kKmMgGtT]?)(?:i?[bB])?")
 MOST_DECIMALS = 7  # an address of more digits without 0x is as likely hexadecimal
-_BARE_HEX = re.compile(r"[0-9a-fA-F_]*[a-fA-F][0-9a-fA-F_]*")
+_BARE_HEX = re.compile(r"[0-9_]*[a-fA-F][0-9a-fA-F_]*")
 
 
 def page_down(address: int) -> int:

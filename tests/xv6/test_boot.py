@@ -454,6 +454,29 @@ def test_the_shell_runs_in_a_slot_that_the_pid_does_not_give_away(rev):
     assert (k.proc[1].pid, k.proc[1].name) == (40, "sh")
 
 
+def test_a_program_of_one_s_own_runs_as_the_shell_s_child(rev):
+    before = small_boot(rev, init=INIT, sh=SH)
+    k = small_boot(rev, init=INIT, sh=SH, program=("prog", SH))
+    assert [(p.pid, p.name) for p in k.proc if p.pid] == [(1, "init"), (2, "sh"), (3, "prog")]
+    assert k.proc[2].parent is k.current is k.proc[1]
+    assert k.proc[2].sz == k.proc[1].sz
+    owned = scan(k.table(k.proc[2].pagetable))
+    pages = len(owned.mappings) - 1  # the trampoline is the kernel's
+    assert before.kmem.count - k.kmem.count == len(owned.tables) + pages
+    assert machine(k).space("prog").size == k.proc[2].sz
+
+
+def test_a_program_that_cannot_start_is_named(rev):
+    with pytest.raises(PagebookError) as caught:
+        small_boot(rev, init=INIT, sh=SH, program=("prog", b""))
+    assert str(caught.value) == (
+        "sh: exec prog failed: it is no ELF file that xv6 can load, or memory is too small for it"
+    )
+    with pytest.raises(PagebookError) as caught:
+        small_boot(rev, nproc=2, program=("prog", SH))
+    assert str(caught.value) == "sh: fork failed: no frame or no process slot is left for prog"
+
+
 # The machine and its story
 
 

@@ -1,7 +1,7 @@
 """The command line: verbs on targets.
 
-This module and those with the verbs' words (`words`, `machines`, `accesses`) import nothing heavy, so that ``--help``
-is quick.  What a verb does is in `pagebook.cli.verbs`, imported when one is called.
+This module and those with the verbs' words (`words`, `machines`, `accesses`, `batches`) import nothing heavy, so that
+``--help`` is quick.  What a verb does is in `pagebook.cli.verbs`, imported when one is called.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 import click
 
 from pagebook import __version__
-from pagebook.cli.accesses import walk
+from pagebook.cli.accesses import fault, pte, quiz, satp, walk
+from pagebook.cli.batches import translate
 from pagebook.cli.machines import boot, maps, tree
 from pagebook.cli.words import BAD_CALL, INTERRUPTED, OK
 from pagebook.errors import PagebookError
@@ -28,22 +29,28 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def cli() -> None:
     """RISC-V virtual memory: build page tables as xv6 builds them, list them, walk them.
 
-    A TARGET is a machine: "xv6", the default, boots the model of xv6's memory manager in this process; anything else is
-    a file that "boot --save" wrote.
+    A TARGET is a machine: "xv6", the default, boots the model of xv6's memory manager in this process; "rules" is a
+    machine with an address space for each rule of the MMU, where it is broken; anything else is a file that
+    "boot --save" wrote.
 
     \b
     pagebook boot                 boot xv6's memory manager, and tell the story
     pagebook maps                 every mapping of every address space
     pagebook tree --space init    the page tables themselves
     pagebook walk 0x80000000      one address, level by level
+    pagebook walk 0x2ff8 --space sh --access store    which rule decides an access
+    pagebook translate 0 0x1000   many addresses, a row out for each
+    pagebook fault --scause 15 --stval 0 --sepc 8     a panic's numbers, explained
+    pagebook pte 0x21fdd0c7       a PTE taken apart; satp does so with satp
+    pagebook quiz                 a table, an access, and a question
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
 
-    Exit status: 0; 1 when the address is not mapped or nothing was found; 2 when the call or the target is bad;
-    130 after Ctrl-C.
+    Exit status: 0; 1 when the address is not mapped, the access faults or nothing was found; 2 when the call or the
+    target is bad; 130 after Ctrl-C.
     """
 
 
-for verb in (boot, maps, tree, walk):
+for verb in (boot, maps, tree, walk, translate, fault, pte, satp, quiz):
     cli.add_command(verb)
 
 

@@ -1,4 +1,4 @@
-"""Verbs on single addresses: walk."""
+"""Verbs on single addresses, faults and numbers: walk, fault, pte, satp, quiz."""
 
 from __future__ import annotations
 
@@ -6,25 +6,156 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import ADDRESS, json_option, model_options, target_argument
+from pagebook.cli.words import (
+    ADDRESS,
+    NUMBER,
+    XLEN,
+    access_options,
+    hart_options,
+    json_option,
+    model_options,
+    target_argument,
+)
 
 
 @click.command()
 @click.argument("va", type=ADDRESS)
 @target_argument
 @click.option("--space", metavar="NAME", default="kernel", show_default=True, help="The address space, by name or pid.")
+@access_options
+@hart_options
 @model_options
 @json_option
-def walk(va: int, target: str, space: str, as_json: bool, **model: Any) -> int:  # noqa: ANN401
+def walk(
+    va: int,
+    target: str,
+    space: str,
+    access: dict[str, Any],
+    hart: dict[str, Any],
+    as_json: bool,
+    **model: Any,  # noqa: ANN401
+) -> int:
     """Translate one virtual address, step by step.
 
     The address in bits, then for each level the PTE that is read: its index, value, address and flags, and where it
-    leads. Exit status 1 when VA is not mapped.
+    leads. Without more, whatever rights it has. With any of --access, --priv, --sum, --mxr, --size: what that access
+    comes to, which rule of the MMU decided, what hardware and xv6 report, and what usually causes it.
+
+    Exit status 1 when VA is not mapped, or the access faults.
 
     \b
     pagebook walk 0x80000000
     pagebook walk 0x3fffffe000 m.core --space sh
+    pagebook walk 0x2ff8 --space sh --access store
     """
     from pagebook.cli import verbs
 
-    return verbs.walk(va, target, model, space, as_json)
+    return verbs.walk(va, target, model, space, access, hart, as_json)
+
+
+@click.command()
+@target_argument
+@click.option("--scause", type=NUMBER, required=True, help="What the trap printed as scause (or mcause).")
+@click.option("--stval", type=NUMBER, required=True, help="What it printed as stval: the address that faulted.")
+@click.option(
+    "--sepc", type=NUMBER, help="What it printed as sepc: the instruction. It tells whose tables were in use."
+)
+@click.option("--space", metavar="NAME", help="The address space, by name or pid; without, the one that fits.")
+@hart_options
+@model_options
+@json_option
+def fault(
+    target: str,
+    scause: int,
+    stval: int,
+    sepc: int | None,
+    space: str | None,
+    hart: dict[str, Any],
+    as_json: bool,
+    **model: Any,  # noqa: ANN401
+) -> int:
+    """Explain a fault from what the panic printed.
+
+    xv6 prints scause, sepc and stval when a trap surprises it, for a process (usertrap) or in the kernel (kerneltrap).
+    This finds the address space where the access comes to that cause, and tells why, step by step. Give the kernel and
+    the program that ran, or a saved machine; otherwise addresses are those of the built-in programs.
+
+    Exit status 1 when no address space explains the fault.
+
+    \b
+    pagebook fault --scause 0xf --stval 0x2fb0 --sepc 0xc --program user/_crash
+    pagebook fault --scause 0xd --stval 0x8 --sepc 0x80001234
+    """
+    from pagebook.cli import verbs
+
+    return verbs.fault(target, model, (scause, stval, sepc), space, hart, as_json)
+
+
+@click.command()
+@click.argument("value", metavar="PTE", type=NUMBER)
+@click.option(
+    "--format",
+    "name",
+    type=click.Choice(["sv32", "sv39", "sv48", "sv57"], case_sensitive=False),
+    default="sv39",
+    show_default=True,
+    help="How it is read.",
+)
+@hart_options
+@json_option
+def pte(value: int, name: str, hart: dict[str, Any], as_json: bool) -> int:
+    """Take a page-table entry apart.
+
+    Its fields, whether it is a leaf or a pointer, what it allows to whom, and on which levels it can stand. Exit status
+    1 when no level can use it.
+
+    \b
+    pagebook pte 0x21fdd0c7
+    pagebook pte 0x21fdd0c7 --format sv32
+    """
+    from pagebook.cli import verbs
+
+    return verbs.pte(value, name, hart, as_json)
+
+
+@click.command()
+@click.argument("value", metavar="SATP", type=NUMBER)
+@click.option("--xlen", type=XLEN, default="64", show_default=True, help="The width of the register.")
+@json_option
+def satp(value: int, xlen: str, as_json: bool) -> int:
+    """Take a satp value apart: mode, ASID, root table.
+
+    \b
+    pagebook satp 0x8000000000087fff
+    """
+    from pagebook.cli import verbs
+
+    return verbs.satp(value, int(xlen), as_json)
+
+
+@click.command()
+@click.option("--seed", metavar="N", type=click.IntRange(0), help="The same seed, the same question; without, any.")
+@click.option(
+    "--level",
+    type=click.Choice(["easy", "hard"]),
+    default="easy",
+    show_default=True,
+    help="easy: Sv39 and rights; hard: every format and every rule.",
+)
+@click.option("--solve", is_flag=True, help="Show the answer and its reasons at once.")
+@json_option
+def quiz(seed: int | None, level: str, solve: bool, as_json: bool) -> int:
+    """Ask what an access comes to, over a small random table.
+
+    The answer is a physical address, or the scause of the fault: 0x80003ff8, or 15, or 0xf. Then the tool explains. The
+    answer may also come by a pipe; with nothing there, the question alone is shown. --json prints both.
+
+    Exit status 0 when the answer was right, 1 when it was not.
+
+    \b
+    pagebook quiz
+    pagebook quiz --seed 7 --level hard --solve
+    """
+    from pagebook.cli import verbs
+
+    return verbs.quiz(seed, level, solve, as_json)

@@ -15,7 +15,7 @@ from pagebook.cli.words import FLAGS, RANGE, json_option, model_options, target_
 @click.option("--quiet", "-q", is_flag=True, help="Only the summary, not the story.")
 @json_option
 def boot(save: str | None, quiet: bool, as_json: bool, **model: Any) -> int:  # noqa: ANN401
-    """Boot xv6's memory manager up to the shell, and tell what it did.
+    """Boot xv6's memory manager up to the shell, and tell the story.
 
     Each line of the story is a call the kernel makes, in its order, with the frames it took and why. Then the summary:
     frames by role, the address spaces, the free list.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STYLES = {"title": "bold", "address": "cyan", "rights": "green", "dim": "dim", "bad": "bold red", "": ""}
 SLOW = 1 << 30  # bytes of RAM from which booting or saving takes over a second
+MOST_LINE = 1 << 10  # characters of an answer
 NARROWEST = 24  # columns for the text of the story, however small the terminal
 
 
@@ -86,6 +87,16 @@ def print_json(document: dict[str, Any]) -> None:
     """Print one JSON document: on one line, or indented on a terminal."""
     json.dump(document, sys.stdout, indent=2 if sys.stdout.isatty() else None)
     sys.stdout.write("\n")
+
+
+def prompt(question: str) -> str:
+    """A line from standard input, asked for on standard error when a person is there; empty at its end."""
+    if sys.stdin is None or sys.stdin.closed:
+        return ""
+    if sys.stdin.isatty():
+        sys.stdout.flush()
+        click.echo(f"{question}> ", nl=False, err=True)
+    return sys.stdin.readline(MOST_LINE).strip()
 
 
 @contextmanager

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import random
 import shlex
+import sys
 from typing import Any
 
 import click
 
-from pagebook.cli.output import bar, print_json, print_lines, print_story
+from pagebook.cases.reading import USUAL_SIZE
+from pagebook.cli.opening import Model, open_machine
+from pagebook.cli.output import bar, print_json, print_lines, print_story, prompt
 from pagebook.cli.words import BAD_CALL, NOT_MAPPED, OK
+from pagebook.decode import decode_pte
 from pagebook.errors import BadTarget, TooManyMappings
-from pagebook.machine import Machine
+from pagebook.explain import explain, regime_of
+from pagebook.faults import explain_fault
+from pagebook.machine import Machine, Space
+from pagebook.mmu import Extensions, Kind, Mmu
+from pagebook.quiz import Question, make_question
 from pagebook.sources.elfcore import write_core
-from pagebook.targets import MODEL, ModelOptions, boot_model, open_target
+from pagebook.sv import FORMATS, decode_satp
+from pagebook.targets import EXAMPLES, MODEL, ModelOptions, boot_model
 from pagebook.units import size_text
+from pagebook.views import access as views
 from pagebook.views import data, facts, text
 from pagebook.xv6.boot import machine as machine_of
 
-Model = dict[str, Any]
-
-
-def _open(target: str, model: Model) -> Machine:
-    with bar(f"booting with {size_text(model['ram'])}", model["ram"]) as progress:
-        return open_target(target, ModelOptions(**model), progress)
+MOST_SEEDS = 10_000
 
 
 def boot(model: Model, save: str | None, quiet: bool, as_json: bool) -> int:
@@ -49,14 +55,14 @@ def boot(model: Model, save: str | None, quiet: bool, as_json: bool) -> int:
 
 def _as_typed(file: str) -> str:
     """A file's name as a target: for a shell, and such that it means neither the model nor an option."""
-    return shlex.quote(f"./{file}" if file == MODEL or file.startswith("-") else file)
+    return shlex.quote(f"./{file}" if file in (MODEL, EXAMPLES) or file.startswith("-") else file)
 
 
 def maps(
     target: str, model: Model, space: str | None, chosen: tuple[Any, Any, Any, Any], pages: bool, as_json: bool
 ) -> int:
     """List the mappings of one space or of all."""
-    machine = _open(target, model)
+    machine = open_machine(target, model)
     spaces = machine.spaces if space is None else (machine.space(space),)
     if not spaces:
         raise BadTarget(f"{target} has no address space")
@@ -87,7 +93,7 @@ def maps(
 
 def tree(target: str, model: Model, space: str, style: str, depth: int | None, as_json: bool) -> int:
     """Show the tables of one space."""
-    machine = _open(target, model)
+    machine = open_machine(target, model)
     one = machine.space(space)
     rows = facts.nodes(one, fold=style == "text", depth=depth)
     if as_json:
@@ -97,12 +103,104 @@ def tree(target: str, model: Model, space: str, style: str, depth: int | None, a
     return OK
 
 
-def walk(va: int, target: str, model: Model, space: str, as_json: bool) -> int:
-    """Translate one address."""
-    machine = _open(target, model)
-    found = facts.walk(machine.space(space), va)
+def walk(
+    va: int, target: str, model: Model, space: str, access: dict[str, Any], hart: dict[str, Any], as_json: bool
+) -> int:
+    """Translate one address, or explain one access."""
+    machine = open_machine(target, model)
+    one = machine.space(space)
+    if any(value is not None for value in access.values()):
+        return _access(machine, one, va, access, hart, as_json)
+    found = facts.walk(one, va)
     if as_json:
         print_json(data.walk(machine, found))
     else:
         print_lines(text.walk(found))
     return OK if found.pa is not None else NOT_MAPPED
+
+
+def _access(
+    machine: Machine, space: Space, va: int, chosen: dict[str, Any], hart: dict[str, Any], as_json: bool
+) -> int:
+    kind = Kind[(chosen["kind"] or "load").upper()]
+    size = chosen["size"] or USUAL_SIZE[kind]
+    regime = regime_of(space, chosen["priv"], bool(chosen["sum"]), bool(chosen["mxr"]))
+    found = explain(Mmu(machine.memory, Extensions(**hart)), space, regime, kind, va, size)
+    if as_json:
+        print_json(data.access(machine, found))
+    else:
+        print_lines(views.access(found))
+    return OK if found.outcome.cause is None else NOT_MAPPED
+
+
+def fault(
+    target: str,
+    model: Model,
+    printed: tuple[int, int, int | None],
+    space: str | None,
+    hart: dict[str, Any],
+    as_json: bool,
+) -> int:
+    """Explain what a trap printed."""
+    machine = open_machine(target, model)
+    found = explain_fault(machine, Mmu(machine.memory, Extensions(**hart)), *printed, space)
+    if as_json:
+        print_json(data.fault(machine, found))
+    else:
+        print_lines(views.fault(found))
+    return OK if found.fits else NOT_MAPPED
+
+
+def pte(value: int, name: str, hart: dict[str, Any], as_json: bool) -> int:
+    """Take a PTE apart."""
+    found = decode_pte(value, FORMATS[name.lower()], Extensions(**hart))
+    if as_json:
+        print_json(data.pte(found))
+    else:
+        print_lines(views.pte(found))
+    return OK if found.kind in ("leaf", "table") else NOT_MAPPED
+
+
+def satp(value: int, xlen: int, as_json: bool) -> int:
+    """Take a satp value apart."""
+    found = decode_satp(value, xlen)
+    if as_json:
+        print_json(data.satp(value, found))
+    else:
+        print_lines(views.satp(value, found, xlen))
+    return OK
+
+
+def quiz(seed: int | None, level: str, solve: bool, as_json: bool) -> int:
+    """Ask a question, take an answer, explain."""
+    asked = make_question(random.randrange(MOST_SEEDS) if seed is None else seed, level)
+    if as_json:
+        print_json(data.question(asked))
+        return OK
+    print_lines(views.question(asked))
+    if solve:
+        print_lines(views.access(asked.solve()))
+        return OK
+    right = _ask(asked)
+    if right is None:
+        print_lines(
+            [[(f"  answer it in a terminal, or see: pagebook quiz --seed {asked.seed} --level {level} --solve", "dim")]]
+        )
+        return OK
+    print_lines([[("right" if right else "not so", "title")]])
+    print_lines(views.access(asked.solve()))
+    return OK if right else NOT_MAPPED
+
+
+def _ask(asked: Question) -> bool | None:
+    """Whether the answer that is typed is right; None when none comes."""
+    while True:
+        typed = prompt("answer")
+        if not typed:
+            return None
+        try:
+            return asked.right(typed)
+        except ValueError as error:
+            if not sys.stdin.isatty():
+                raise BadTarget(f"the answer: {error}") from None
+            click.echo(f"pagebook: {error}", err=True)

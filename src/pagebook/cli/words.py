@@ -49,6 +49,7 @@ def _flags(text: str) -> int:
 
 SIZE = Word("SIZE", parse_size)
 ADDRESS = Word("ADDRESS", parse_address)
+NUMBER = Word("NUMBER", parse_address)
 RANGE = Word("ADDRESS[-END]", parse_range)
 FLAGS = Word("LETTERS", _flags)
 
@@ -75,6 +76,7 @@ def model_options(command: Command) -> Command:
 
 
 PRIVILEGES = click.Choice(["U", "S", "M"], case_sensitive=False)
+XLEN = click.Choice(["32", "64"])
 KINDS = click.Choice(["load", "store", "fetch", "amo"], case_sensitive=False)
 
 
@@ -98,7 +100,7 @@ def hart_options(command: Command) -> Command:
     """The options that say what the hart implements; ``command`` gets them as one dict, ``hart``."""
 
     @click.option(
-        "--svadu/--svade", default=True, help="Does the hart set A and D (Svadu, the default), or fault (Svade)?"
+        "--svadu/--svade", default=True, help="The hart sets A and D (Svadu, the default), or faults (Svade)."
     )
     @click.option("--svnapot", is_flag=True, help="The hart has 64 KiB pages (Svnapot).")
     @click.option("--svpbmt", is_flag=True, help="The hart has memory types in PTEs (Svpbmt).")

@@ -11,14 +11,15 @@ import mmap
 import os
 import stat
 import struct
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from pagebook.elf import Elf, read_elf
 from pagebook.errors import BadFile, PagebookError
+from pagebook.files import replacing
 from pagebook.machine import Machine, from_note, to_note
 from pagebook.memory import Memory, Region
 from pagebook.units import PAGE_MASK, PAGE_SIZE
@@ -40,31 +41,11 @@ def write_core(machine: Machine, path: str | Path, progress: Callable[[int], Non
     The file appears whole or not at all: it is written beside its place and then renamed.  ``progress`` is called with
     the bytes just written.  BadFile when the system refuses, and for anything there that is not a file.
     """
-    place = Path(os.path.realpath(path))  # where a symbolic link leads, so that the link stays
-    try:
-        if place.exists() and not place.is_file():
-            raise BadFile(f"cannot write {str(path)!r}: it is a directory, a device or a pipe, not a file")
-        with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".pagebook.", delete=False) as file:
-            temporary = Path(file.name)
-            try:
-                size = _write(machine, file, progress or (lambda count: None))
-                temporary.chmod(0o666 & ~_umask())
-                temporary.replace(place)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-    except OSError as error:
-        raise BadFile(f"cannot write {str(path)!r}: {error.strerror}") from error
-    return size
+    with replacing(path) as file:
+        return _write(machine, file, progress or (lambda count: None))
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _write(machine: Machine, file: tempfile._TemporaryFileWrapper[bytes], progress: Callable[[int], None]) -> int:
+def _write(machine: Machine, file: IO[bytes], progress: Callable[[int], None]) -> int:
     regions = machine.memory.regions
     note = _note(json.dumps(to_note(machine), separators=(",", ":")).encode())
     at = _HEADER.size + _SEGMENT.size * (1 + len(regions))

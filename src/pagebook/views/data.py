@@ -9,9 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pagebook.decode import PteMeaning
+from pagebook.explain import Explanation, Page
+from pagebook.faults import Fault
 from pagebook.ledger import Ledger
 from pagebook.machine import Area, Machine, Space
-from pagebook.sv import flags_text
+from pagebook.mmu import Rule
+from pagebook.quiz import Question
+from pagebook.sv import Format, Satp, flags_text
 from pagebook.table import Entry
 from pagebook.views.facts import FIRST_FREE, Listing, Node, Walk, leaf
 from pagebook.xv6.kernel import Event
@@ -20,8 +25,8 @@ VERSION = 1
 Json = dict[str, Any]
 
 
-def document(kind: str, **content: Any) -> Json:  # noqa: ANN401
-    """A document of this kind: ``pagebook.maps``, ``pagebook.tree``, ``pagebook.walk``, ``pagebook.boot``."""
+def document(kind: str, /, **content: Any) -> Json:  # noqa: ANN401
+    """A document of this kind: ``pagebook.maps``, ``pagebook.tree``, and so on."""
     return {"schema": f"pagebook.{kind}", "version": VERSION, **content}
 
 
@@ -95,25 +100,125 @@ def walk(machine: Machine, found: Walk) -> Json:
         va=hex(found.va),
         indices=list(indices),
         offset=hex(offset),
-        steps=[_step(found, entry) for entry in found.entries],
+        steps=[_step(fmt, found.va, entry) for entry in found.entries],
         mapped=found.pa is not None,
-        pa=None if found.pa is None else hex(found.pa),
+        pa=_hex(found.pa),
         verdict=found.verdict,
     )
 
 
-def _step(found: Walk, entry: Entry) -> Json:
-    fmt = found.space.table.format
+def _step(fmt: Format, va: int, entry: Entry) -> Json:
     pa, _ = leaf(fmt, entry.pte, entry.level)
     return {
         "level": entry.level,
-        "index": fmt.index(found.va, entry.level),
+        "index": fmt.index(va, entry.level),
         "pte_pa": hex(entry.pte_pa),
         "pte": hex(entry.pte),
         "kind": entry.kind,
         "pa": hex(pa),
         "fields": fmt.decode_pte(entry.pte),
     }
+
+
+def _hex(value: int | None) -> str | None:
+    return None if value is None else hex(value)
+
+
+def access(machine: Machine, found: Explanation) -> Json:
+    """One access, step by step, with its reasons."""
+    return document("access", machine=machine.name, **_access(found))
+
+
+def _access(found: Explanation) -> Json:
+    outcome, regime = found.outcome, found.regime
+    return {
+        **_space(found.space),
+        "access": found.kind.name.lower(),
+        "va": hex(found.va),
+        "bytes": found.size,
+        "priv": regime.priv,
+        "sum": regime.sum,
+        "mxr": regime.mxr,
+        "satp": hex(regime.satp),
+        "cause": outcome.cause,
+        "tval": None if outcome.cause is None else hex(outcome.tval),
+        "pa": _hex(outcome.pa),
+        "rule": _rule(outcome.rule),
+        "decided": found.decided,
+        "pages": [_page(found.space.table.format, page) for page in found.pages],
+        "verdict": found.verdict,
+        "hardware": found.hardware or None,
+        "xv6": found.xv6 or None,
+        "place": found.place,
+        "likely": list(found.likely),
+    }
+
+
+def _page(fmt: Format, page: Page) -> Json:
+    return {
+        "va": hex(page.va),
+        "bytes": page.size,
+        "pa": _hex(page.pa),
+        "pte_after": _hex(page.after),
+        "steps": [
+            {**_step(fmt, page.va, step.entry), "rule": None if step.rule is None else step.rule.id}
+            for step in page.steps
+        ],
+    }
+
+
+def _rule(rule: Rule | None) -> Json | None:
+    return None if rule is None else {"id": rule.id, "step": rule.step, "text": rule.text}
+
+
+def fault(machine: Machine, found: Fault) -> Json:
+    """What was printed, and the access that explains it."""
+    return document(
+        "fault",
+        machine=machine.name,
+        scause=hex(found.scause),
+        stval=hex(found.stval),
+        sepc=_hex(found.sepc),
+        fits=found.fits,
+        also=list(found.same),
+        code=list(found.code),
+        explained=_access(found.chosen),
+    )
+
+
+def pte(found: PteMeaning) -> Json:
+    """A PTE taken apart."""
+    return document(
+        "pte",
+        pte=hex(found.pte),
+        format=found.format.name.lower(),
+        fields=found.fields,
+        kind=found.kind,
+        pa=hex(found.pa),
+        rule=_rule(found.broken),
+        levels=[{"level": level, "rule": _rule(rule)} for level, rule in found.levels.items()],
+        allows=[{"who": who, "access": [kind.name.lower() for kind in kinds]} for who, kinds in found.allows.items()],
+    )
+
+
+def satp(value: int, found: Satp) -> Json:
+    """A satp value taken apart."""
+    name = None if found.format is None else found.format.name.lower()
+    return document("satp", satp=hex(value), format=name, asid=found.asid, root=hex(found.root))
+
+
+def question(asked: Question) -> Json:
+    """A question and its answer."""
+    return document(
+        "quiz",
+        seed=asked.seed,
+        level=asked.level,
+        svadu=asked.mmu.extensions.svadu,
+        svnapot=asked.mmu.extensions.svnapot,
+        svpbmt=asked.mmu.extensions.svpbmt,
+        ptes=[{"pte_pa": hex(at), "pte": hex(value)} for at, value in asked.entries()],
+        answer=_access(asked.solve()),
+    )
 
 
 def boot(machine: Machine, story: list[Event], saved: str | None) -> Json:

@@ -5,7 +5,7 @@ A line is a list of spans, (text, style); the styles are names that a terminal m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pagebook.ledger import Ledger, Role
 from pagebook.machine import Machine, Space
@@ -105,29 +105,35 @@ def walk(found: Walk) -> Iterator[Line]:
         (f" {found.va:#x} in {found.space.name}: {fmt.name}, root ", ""),
         (f"{table.root:#x}", "address"),
     ]
-    indices, offset = fmt.split_va(found.va)
+    yield from steps(fmt, found.va, found.entries)
+    yield [(f"  {found.verdict}", "" if found.pa is not None else "bad")]
+
+
+def steps(fmt: Format, va: int, entries: Sequence[Entry], decided: str = "") -> Iterator[Line]:
+    """``va`` in its parts, then a line for each PTE that its walk read; ``decided`` is a mark on the last one."""
+    indices, offset = fmt.split_va(va)
     bits = " ".join(f"{index:0{fmt.index_bits}b}" for index in indices)
     numbers = " ".join(f"{index:>{fmt.index_bits}}" for index in indices)
     yield [("  va    ", ""), (bits, "address"), (f" {offset:0{PAGE_SHIFT}b}", "dim")]
     yield [("  index ", ""), (numbers, "address"), (f" {f'offset {offset:#x}':>{PAGE_SHIFT}}", "dim")]
-    width = max(len(f"{entry.pte:#x}") for entry in found.entries)
-    for entry in found.entries:
+    width = max((len(f"{entry.pte:#x}") for entry in entries), default=0)
+    for entry in entries:
         yield [
-            (f"  level {entry.level}: index {fmt.index(found.va, entry.level):<{len(str(fmt.index_mask))}}", ""),
+            (f"  level {entry.level}: index {fmt.index(va, entry.level):<{len(str(fmt.index_mask))}}", ""),
             (f" PTE {entry.pte:#0{width}x}", ""),
             (f" at {entry.pte_pa:#x}", "address"),
             (f"  {flags_text(entry.pte, FLAG_LETTERS)}", "rights"),
-            (f" {_target(found, entry)}{_extras(fmt, entry.pte)}", ""),
+            (f" {_target(fmt, entry)}{extras(fmt, entry.pte)}", ""),
+            (f"  <- {decided}" if decided and entry is entries[-1] else "", "bad"),
         ]
-    yield [(f"  {found.verdict}", "" if found.pa is not None else "bad")]
 
 
-def _target(found: Walk, entry: Entry) -> str:
-    pa, _ = leaf(found.space.table.format, entry.pte, entry.level)
+def _target(fmt: Format, entry: Entry) -> str:
+    pa, _ = leaf(fmt, entry.pte, entry.level)
     return {"table": f"-> table {pa:#x}", "mapped": f"-> page {pa:#x}", "absent": "absent"}[entry.kind]
 
 
-def _extras(fmt: Format, pte: int) -> str:
+def extras(fmt: Format, pte: int) -> str:
     """The fields above the flags that are not zero."""
     fields = fmt.decode_pte(pte)
     return "".join(f" {name}={fields[name]}" for name in ("RSW", "reserved", "PBMT", "N") if fields.get(name))

@@ -53,7 +53,7 @@ def power_on(
     revision = _revision(rev)
     _check_ram(ram)
     layout = Layout.of(revision, ram, kernel.symbols if kernel else None, nproc, userstack, devices)
-    memory = Memory.anonymous(ram, KERNBASE)
+    memory = Memory.anonymous(ram, KERNBASE).with_devices(range(d.base, d.base + d.size) for d in layout.devices)
     k = Kernel(memory, revision, layout, strict, progress=progress)
     if kernel:
         k.symbols = dict(kernel.symbols)
@@ -127,13 +127,17 @@ def start_sh(k: Kernel) -> None:
 def start_program(k: Kernel, name: str, program: bytes) -> None:
     """The shell forks, and the child becomes the program, an ELF file."""
     k.files[name] = program
-    k.current = next(p for p in k.proc if p.name == "sh")
+    k.current = sh = next(p for p in k.proc if p.name == "sh")
     pid = fork(k)
     if pid < 0:
         raise PagebookError(f"sh: fork failed: no frame or no process slot is left for {name}")
     k.current = next(p for p in k.proc if p.pid == pid)
     if sys_exec(k, name, [name]) < 0:
-        raise PagebookError(f"exec {name} failed: it is no ELF file that xv6 can load, or memory is too small for it")
+        raise PagebookError(
+            f"sh: exec {name} failed: it is no ELF file that xv6 can load, or memory is too small for it"
+        )
+    k.current = sh
+    wait(k, 0)
 
 
 def boot(rev: str = "2024", *, program: tuple[str, bytes] | None = None, **options: object) -> Kernel:
@@ -152,7 +156,7 @@ def machine(k: Kernel) -> Machine:
     layout = k.layout
     spaces = [Space("kernel", k.table(k.kernel_pagetable), tuple(_kernel_areas(k)))] if k.kernel_pagetable else []
     spaces += [
-        Space(_space_name(k, p), k.table(p.pagetable), tuple(_user_areas(p)), pid=p.pid, size=p.sz)
+        Space(_space_name(k, p), k.table(p.pagetable), tuple(_user_areas(p)), p.pid, p.sz, _user_symbols(k, p))
         for p in k.proc
         if p.state is not State.UNUSED and p.pagetable
     ]
@@ -191,6 +195,11 @@ def _kernel_areas(k: Kernel) -> list[Area]:
 
 def _stack_name(p: Proc) -> str:
     return f"stack of slot {p.index}, unused" if p.state is State.UNUSED else f"stack of process {p.pid}"
+
+
+def _user_symbols(k: Kernel, p: Proc) -> dict[str, int]:
+    """The symbols of the program that a process has become."""
+    return programs.program_symbols(k.files[p.name]) if p.image and p.name in k.files else {}
 
 
 def _user_areas(p: Proc) -> list[Area]:

@@ -56,6 +56,14 @@ def read_program(path: str | Path) -> bytes:
     return data
 
 
+def program_symbols(data: bytes) -> dict[str, int]:
+    """The symbols of a program's ELF file; none where it cannot be read."""
+    try:
+        return read_elf(io.BytesIO(data), "program", len(data)).symbols
+    except BadFile:
+        return {}
+
+
 def _check_program(elf: Elf) -> None:
     if not elf.loads:
         raise BadFile(f"{elf.name} has nothing to load")
