@@ -176,6 +176,26 @@ def test_an_address_near_an_area_is_said_to_be_near(va: int, words: str) -> None
 # Hints
 
 
+def test_numbers_that_are_no_pointers_are_told_by_their_shape() -> None:
+    for space in ("kernel", "sh"):
+        assert "a 32-bit value with its sign extended" in model(space, LOAD, 0xFFFF_FFFF_8000_0000).likely[0]
+        assert "a little below address 0" in model(space, LOAD, (1 << 64) - 8).likely[0]
+        assert model(space, LOAD, 0xFFFF_FFFF_7000_0000).likely == (USUAL["v-clear"],)
+
+
+def test_in_the_kernel_the_end_of_ram_and_programs_addresses_are_told() -> None:
+    end = MODEL.memory.regions[0].end
+    assert "past the end of RAM" in model("kernel", STORE, end).likely[0]
+    assert "past the end of RAM" not in model("kernel", STORE, end + NEAR).likely[0]
+    assert "copyin and copyout" in model("kernel", STORE, 0x3000).likely[0]
+    assert "copyin and copyout" not in model("kernel", STORE, 0x2000_0000).likely[0]
+
+
+def test_supervisor_mode_in_a_process_is_the_trampoline() -> None:
+    assert "only the trampoline" in model("sh", LOAD, 0x9000, "S").xv6
+    assert "kerneltrap" in model("kernel", LOAD, 0x9000).xv6
+
+
 def test_a_stack_that_overflowed_is_named() -> None:
     assert "overflowed into its guard page" in model("sh", STORE, 0x2FF8).likely[0]
     assert len(model("sh", STORE, 0x2FF8).likely) == 1
@@ -186,7 +206,8 @@ def test_a_stack_that_overflowed_is_named() -> None:
 def test_null_pointers_are_named_where_xv6_makes_them_fault() -> None:
     assert "a null pointer: xv6 maps a program's text at 0" in model("sh", STORE, 0x10).likely[0]
     assert "a null pointer in the kernel" in model("kernel", LOAD, 8).likely[0]
-    assert "null" not in model("kernel", LOAD, PAGE).likely[0]
+    assert "a program's address" in model("kernel", LOAD, PAGE).likely[0]
+    assert "a function pointer that was never set" in model("kernel", FETCH, 0).likely[0]
 
 
 def test_pages_of_the_kernel_s_in_a_process_are_named() -> None:
@@ -195,7 +216,7 @@ def test_pages_of_the_kernel_s_in_a_process_are_named() -> None:
 
 
 def test_just_past_the_process_is_an_index_out_of_bounds_and_a_kernel_address_is_a_kernel_s() -> None:
-    assert "just past the end of the process's memory" in model("sh", LOAD, 0x4008).likely[0]
+    assert "past the end of the process's memory" in model("sh", LOAD, 0x4008).likely[0]
     assert "a pointer of the kernel's" in model("sh", LOAD, 0x8000_1000).likely[0]
     assert model("sh", LOAD, 0x1234_5678).likely == (USUAL["v-clear"],)
 

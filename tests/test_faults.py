@@ -99,7 +99,30 @@ def test_a_fetch_that_faults_needs_no_sepc_that_runs() -> None:
 def test_a_sepc_that_nobody_runs_is_said_and_all_spaces_are_asked() -> None:
     found = fault(13, 0x9000, 0x1234_5678)
     assert found.fits
-    assert found.code == ("nothing can be executed at 0x12345678 in crash: another program ran it",)
+    assert found.code == ("nothing can be executed at 0x12345678 in crash: are the files those of this crash?",)
+
+
+def test_spaces_that_could_run_it_and_do_not_fit_are_named() -> None:
+    found = fault(13, 0x4008, 0x10)  # crash is larger: there it is the stack
+    assert (found.chosen.space.name, found.passed, found.same) == ("sh", ("crash",), ("init",))
+    assert fault(13, 0x9000, 0x10).passed == ()
+
+
+def test_who_printed_the_numbers_decides_between_programs_and_the_kernel() -> None:
+    wild = 0x0505_0505_0505_0504
+    assert fault(12, wild, wild).chosen.space.name == "crash"
+    kernel = explain_fault(MODEL, Mmu(MODEL.memory), 12, wild, wild, priv="S")
+    assert (kernel.chosen.space.name, kernel.chosen.regime.priv, kernel.same) == ("kernel", "S", ())
+    user = explain_fault(MODEL, Mmu(MODEL.memory), 13, 0x9000, 0x8000_1234, priv="U")
+    assert (user.chosen.space.name, user.chosen.regime.priv) == ("crash", "U")
+    forced = explain_fault(MODEL, Mmu(MODEL.memory), 13, 0x9000, None, "sh", "S")
+    assert (forced.chosen.space.name, forced.chosen.regime.priv) == ("sh", "S")
+
+
+def test_no_instruction_is_at_an_odd_address() -> None:
+    assert fault(13, 0x9000, 0x11).code == (
+        "0x11 is odd, and no instruction stands at an odd address: is a digit missing?",
+    )
 
 
 def test_an_access_that_is_allowed_now_fits_no_fault() -> None:

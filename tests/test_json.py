@@ -65,6 +65,7 @@ CALLS = {
     "fault": [
         "fault --scause 0xf --stval 0x2ff8 --sepc 0x10",
         "fault --scause 0xd --stval 0x8",
+        "fault --scause 0xd --stval 0x3fffffe000 --sepc 0x3ffffff010",
         "fault --scause 0xd --stval 0x1000 --space init",
         "fault --scause 0xc --stval 0x2ff8 --sepc 0x2ff8",
     ],

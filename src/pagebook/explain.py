@@ -45,7 +45,8 @@ USUAL = {
     "PTE or satp without its shift",
     "v-clear": "nothing was mapped here, or it was unmapped; if pages come lazily, the handler does not know this one",
     "w-without-r": "rights given as W alone; what may be written must be readable",
-    "reserved-bits": "a physical address shifted too little or an error code stored as a PTE: bits 60 to 54 must be 0",
+    "reserved-bits": "a physical address shifted too far, or an error code such as -1 stored as a PTE: bits "
+    "60 to 54 must be 0",
     "n-reserved": "bit 63 set, by a sign-extended value perhaps; this hart has no Svnapot",
     "pbmt-reserved": "bit 61 or 62 set; this hart has no Svpbmt, or menvcfg.PBMTE is 0",
     "pbmt-3": "bits 61 and 62 both set: memory type 3 means nothing yet",
@@ -193,6 +194,10 @@ def _xv6(outcome: Outcome, regime: Regime, space: Space) -> str:
     if regime.priv == "U":
         pid = "" if space.pid is None else f" pid={space.pid}"
         return f"usertrap(): unexpected scause {cause}{pid}, with sepc and stval={tval}; it kills the process"
+    if regime.priv == "S" and space.pid is not None:
+        return (
+            "only the trampoline runs in this table, and there a trap still goes to uservec: it hangs or panics, unsaid"
+        )
     if regime.priv == "S":
         return f"scause={cause}, with sepc and stval={tval}; then panic: kerneltrap"
     return "no trap handler of its own in machine mode; the machine hangs"
@@ -211,7 +216,7 @@ def where(space: Space, va: int) -> str:
     if below and va - below.end < NEAR:
         near.append(f"{_bytes(va - below.end)} past the end of {below.name}")
     if space.size is not None and va >= space.size:
-        near.append(f"not below the process's size, {space.size:#x}")
+        near.append(f"beyond the process's size, {space.size:#x}")
     return f"{va:#x} is in no named part of {space.name}" + "".join(f", {words}" for words in near)
 
 
@@ -229,7 +234,7 @@ def _hints(space: Space, rule: Rule, regime: Regime, kind: Kind, va: int, page: 
     pattern = va >> 16
     if pattern in FILLS:
         yield FILLS[pattern]
-    yield from _of_place(space, rule, regime, va)
+    yield from _of_place(space, rule, regime, kind, va)
     last = page.steps[-1] if page.steps else None
     if rule.id == "not-writable" and last and last.fields["RSW"]:
         yield (
@@ -247,23 +252,43 @@ def _hints(space: Space, rule: Rule, regime: Regime, kind: Kind, va: int, page: 
         yield "the PTE is not zero, only its V is: it was invalidated, and its frame may still be owned"
 
 
-def _of_place(space: Space, rule: Rule, regime: Regime, va: int) -> Iterable[str]:
+def _of_place(space: Space, rule: Rule, regime: Regime, kind: Kind, va: int) -> Iterable[str]:
     """The hints that need only the place."""
     names = set(areas_at(space, va))
     if "guard page" in names:
         yield "the stack overflowed into its guard page: recursion without end, or large local arrays"
     elif names & {"trapframe", "trampoline"} and regime.priv == "U":
         yield "the page is the kernel's, mapped here without U; a program reaches it only by a wild pointer"
-    elif va < PAGE_SIZE and space.pid is None:
+    elif va >> 12 == (1 << 52) - 1:
+        yield "a little below address 0: a null pointer and a negative index or offset"
+    elif va >> 31 == (1 << 33) - 1:
+        yield "a 32-bit value with its sign extended: an address that was kept in an int"
+    elif space.pid is None:
+        yield from _in_kernel(space, kind, va)
+    elif regime.priv == "U":
+        yield from _in_process(space, rule, va)
+
+
+def _in_kernel(space: Space, kind: Kind, va: int) -> Iterable[str]:
+    if va < PAGE_SIZE and kind is Kind.FETCH:
+        yield "a call through a function pointer that was never set, or a return with ra or a context that is 0"
+    elif va < PAGE_SIZE:
         yield "a null pointer in the kernel, perhaps with the offset of a member"
-    elif va < PAGE_SIZE and rule.id == "not-writable":
-        yield "a null pointer: xv6 maps a program's text at 0, so that a load through it succeeds and a store faults"
-    elif space.size is not None and regime.priv == "U" and 0 <= va - space.size < NEAR:
-        yield "just past the end of the process's memory: an index out of bounds, or sbrk was not asked for so much"
-    elif space.pid is not None and regime.priv == "U" and va in space.table.memory:
-        yield "a physical address, or a pointer of the kernel's: the tables of processes map neither"
-    elif space.pid is None and _stack_above(space, va):
+    elif _stack_above(space, va):
         yield "the kernel's stack overflowed into the unmapped page below it: large local arrays, or recursion"
+    elif va < min((area.start for area in space.areas), default=0):
+        yield "perhaps a program's address: the kernel's table does not map programs; copyin and copyout walk theirs"
+    elif any(0 <= va - region.end < NEAR for region in space.table.memory.regions):
+        yield "past the end of RAM: a loop that ran past PHYSTOP, or a size that is wrong"
+
+
+def _in_process(space: Space, rule: Rule, va: int) -> Iterable[str]:
+    if va < PAGE_SIZE and rule.id == "not-writable":
+        yield "a null pointer: xv6 maps a program's text at 0, so that a load through it succeeds and a store faults"
+    elif space.size is not None and 0 <= va - space.size < NEAR:
+        yield "past the end of the process's memory: an index out of bounds, or sbrk was not asked for so much"
+    elif va in space.table.memory:
+        yield "a physical address, or a pointer of the kernel's: the tables of processes map neither"
 
 
 def _stack_above(space: Space, va: int) -> bool:

@@ -34,7 +34,8 @@ class Fault(NamedTuple):
     """What was printed, and what explains it.
 
     ``chosen`` is the explanation in the space that fits best; ``fits`` says whether it comes to the cause that was
-    printed, and ``same`` names the other spaces where it does.  ``code`` says where the instruction is.
+    printed, and ``same`` names the other spaces where it does.  ``passed`` names the spaces that come before it, could
+    run the instruction and do not fit.  ``code`` says where the instruction is.
     """
 
     scause: int
@@ -43,13 +44,20 @@ class Fault(NamedTuple):
     chosen: Explanation
     fits: bool
     same: tuple[str, ...]
+    passed: tuple[str, ...]
     code: tuple[str, ...]
 
 
 def explain_fault(
-    machine: Machine, mmu: Mmu, scause: int, stval: int, sepc: int | None = None, space: str | None = None
+    machine: Machine,
+    mmu: Mmu,
+    scause: int,
+    stval: int,
+    sepc: int | None = None,
+    space: str | None = None,
+    priv: str | None = None,
 ) -> Fault:
-    """Find what explains a fault of ``machine``, in the space of that name or in any.
+    """Find what explains a fault of ``machine``, in the space of that name or in any, in that privilege or in any.
 
     BadAddress when scause is no fault of an address, BadTarget when there is no such space.
     """
@@ -57,11 +65,14 @@ def explain_fault(
     asked = machine.spaces if space is None else (machine.space(space),)
     if not asked:
         raise BadAddress(f"{machine.name} has no address space to look in")
-    found = [explain(mmu, one, regime_of(one, priv), kind, stval) for one, priv in _candidates(mmu, asked, kind, sepc)]
+    candidates = _candidates(mmu, asked, kind, sepc, priv)
+    found = [explain(mmu, one, regime_of(one, by), kind, stval) for one, by in candidates]
     fitting = [one for one in found if one.outcome.cause == scause]
     chosen = (fitting or found)[0]
     same = tuple(dict.fromkeys(one.space.name for one in fitting if one.space is not chosen.space))
-    return Fault(scause, stval, sepc, chosen, bool(fitting), same, _code(machine, mmu, chosen, sepc))
+    before = found[: found.index(chosen)] if sepc is not None and kind is not Kind.FETCH else []
+    passed = tuple(dict.fromkeys(one.space.name for one in before if one.space is not chosen.space))
+    return Fault(scause, stval, sepc, chosen, bool(fitting), same, passed, _code(machine, mmu, chosen, sepc))
 
 
 def _kind(scause: int) -> Kind:
@@ -76,15 +87,18 @@ def _kind(scause: int) -> Kind:
     raise BadAddress(f"scause {scause:#x} is no fault of an address, as {known} are; it is: {what}")
 
 
-def _candidates(mmu: Mmu, spaces: Sequence[Space], kind: Kind, sepc: int | None) -> list[tuple[Space, str]]:
+def _candidates(
+    mmu: Mmu, spaces: Sequence[Space], kind: Kind, sepc: int | None, priv: str | None
+) -> list[tuple[Space, str]]:
     """The spaces and privileges that could have run the instruction, the youngest process first, the kernel last."""
     processes = sorted((one for one in spaces if one.pid is not None), key=lambda one: one.pid or 0, reverse=True)
     kernels = [(one, "S") for one in spaces if one.pid is None]
-    usual = [*((one, "U") for one in processes), *kernels]
+    user, trampoline = ([(one, by) for one in processes] for by in "US")
+    usual = [pair for pair in (*user, *kernels) if priv in (None, pair[1])] or [(one, priv or "S") for one in spaces]
     if sepc is None or kind is Kind.FETCH:  # a fetch that faults has its own address in sepc
         return usual
-    every = [*((one, priv) for priv in "US" for one in processes), *kernels]
-    return [(one, priv) for one, priv in every if _runs(mmu, one, priv, sepc)] or usual
+    every = [pair for pair in (*user, *trampoline, *kernels) if priv in (None, pair[1])]
+    return [(one, by) for one, by in every if _runs(mmu, one, by, sepc)] or usual
 
 
 def _runs(mmu: Mmu, space: Space, priv: str, sepc: int) -> bool:
@@ -99,8 +113,10 @@ def _code(machine: Machine, mmu: Mmu, chosen: Explanation, sepc: int | None) -> 
         return ()
     space = chosen.space
     if not _runs(mmu, space, chosen.regime.priv, sepc):
-        why = "the jump to it is what faulted" if chosen.kind is Kind.FETCH else "another program ran it"
+        why = "the jump to it is what faulted" if chosen.kind is Kind.FETCH else "are the files those of this crash?"
         return (f"nothing can be executed at {sepc:#x} in {space.name}: {why}",)
+    if sepc & 1:
+        return (f"{sepc:#x} is odd, and no instruction stands at an odd address: is a digit missing?",)
     places = areas_at(space, sepc)
     kernel, linked = space.pid is None, sepc
     if "trampoline" in places and "trampoline" in machine.symbols:  # a page of the kernel's, mapped at the top as well

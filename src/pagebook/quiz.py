@@ -92,7 +92,10 @@ class Question(NamedTuple):
 def parse_answer(text: str) -> tuple[int | None, int | None]:
     """The cause or the physical address that ``"0x80003ff8"``, ``"15"`` or ``"scause 0xf"`` names; else ValueError."""
     word = re.sub(r"^(scause|cause|fault|pa)\b[ =:]*", "", text.strip().lower())
-    number = parse_address(word)
+    try:
+        number = parse_address(word)
+    except ValueError:
+        raise ValueError(f"{text!r} is neither a cause nor an address; write 15, 0xf or 0x80003ff8") from None
     if number in CAUSES:
         return number, None
     if number < 1 << 4:

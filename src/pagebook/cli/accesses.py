@@ -38,7 +38,7 @@ def walk(
     """Translate one virtual address, step by step.
 
     The address in bits, then for each level the PTE that is read: its index, value, address and flags, and where it
-    leads. Without more, whatever rights it has. With any of --access, --priv, --sum, --mxr, --size: what that access
+    leads. Without more, whatever rights it has. With any option from --access to --svrsw60t59b: what that access
     comes to, which rule of the MMU decided, what hardware and xv6 report, and what usually causes it.
 
     Exit status 1 when VA is not mapped, or the access faults.
@@ -61,6 +61,7 @@ def walk(
     "--sepc", type=NUMBER, help="What it printed as sepc: the instruction. It tells whose tables were in use."
 )
 @click.option("--space", metavar="NAME", help="The address space, by name or pid; without, the one that fits.")
+@click.option("--trap", type=click.Choice(["user", "kernel"]), help="Who printed it: usertrap, or kerneltrap.")
 @hart_options
 @model_options
 @json_option
@@ -70,6 +71,7 @@ def fault(
     stval: int,
     sepc: int | None,
     space: str | None,
+    trap: str | None,
     hart: dict[str, Any],
     as_json: bool,
     **model: Any,  # noqa: ANN401
@@ -88,7 +90,7 @@ def fault(
     """
     from pagebook.cli import verbs
 
-    return verbs.fault(target, model, (scause, stval, sepc), space, hart, as_json)
+    return verbs.fault(target, model, (scause, stval, sepc), space, trap, hart, as_json)
 
 
 @click.command()

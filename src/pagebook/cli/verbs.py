@@ -29,6 +29,7 @@ from pagebook.views import data, facts, text
 from pagebook.xv6.boot import machine as machine_of
 
 MOST_SEEDS = 10_000
+TRAPS = {"user": "U", "kernel": "S"}  # the privilege in which the fault came
 
 
 def boot(model: Model, save: str | None, quiet: bool, as_json: bool) -> int:
@@ -109,7 +110,7 @@ def walk(
     """Translate one address, or explain one access."""
     machine = open_machine(target, model)
     one = machine.space(space)
-    if any(value is not None for value in access.values()):
+    if any(value is not None for value in access.values()) or Extensions(**hart) != Extensions():
         return _access(machine, one, va, access, hart, as_json)
     found = facts.walk(one, va)
     if as_json:
@@ -138,12 +139,13 @@ def fault(
     model: Model,
     printed: tuple[int, int, int | None],
     space: str | None,
+    trap: str | None,
     hart: dict[str, Any],
     as_json: bool,
 ) -> int:
     """Explain what a trap printed."""
     machine = open_machine(target, model)
-    found = explain_fault(machine, Mmu(machine.memory, Extensions(**hart)), *printed, space)
+    found = explain_fault(machine, Mmu(machine.memory, Extensions(**hart)), *printed, space, TRAPS.get(trap or ""))
     if as_json:
         print_json(data.fault(machine, found))
     else:
@@ -183,9 +185,7 @@ def quiz(seed: int | None, level: str, solve: bool, as_json: bool) -> int:
         return OK
     right = _ask(asked)
     if right is None:
-        print_lines(
-            [[(f"  answer it in a terminal, or see: pagebook quiz --seed {asked.seed} --level {level} --solve", "dim")]]
-        )
+        print_lines([[(f"  see the answer: pagebook quiz --seed {asked.seed} --level {level} --solve", "dim")]])
         return OK
     print_lines([[("right" if right else "not so", "title")]])
     print_lines(views.access(asked.solve()))

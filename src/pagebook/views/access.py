@@ -110,6 +110,8 @@ def fault(found: Fault) -> Iterator[Line]:
     yield [("scause", "title"), (printed + ("" if found.sepc is None else f", sepc {found.sepc:#x}"), "")]
     for words in found.code:
         yield _labelled("code", words)
+    if found.passed:
+        yield _labelled("not", f"in {', '.join(found.passed)}, which could run it too, but come to something else")
     if found.same:
         yield _labelled("also", f"the same comes out in {', '.join(found.same)}; --space chooses another")
     if not found.fits:

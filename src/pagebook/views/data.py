@@ -181,6 +181,7 @@ def fault(machine: Machine, found: Fault) -> Json:
         sepc=_hex(found.sepc),
         fits=found.fits,
         also=list(found.same),
+        passed=list(found.passed),
         code=list(found.code),
         explained=_access(found.chosen),
     )
