@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from conformance import golden, listing
-from conformance.compare import Results, differences, expect_from_batch, expect_from_scalar
+from conformance.compare import Results, differences, expect_from_batch, expect_from_scalar, memory_of, rows_of
 from conformance.generate import Batch, naive_walk, parts
 from conformance.layout import LAST, MPP_SHIFT, MXR, NONE, OP_KIND, OPERATIONS, SUM
 from conformance.plan import combinations
 from conformance.report import TRANSLATORS, disagreements, translators_of
 from conformance.tables import page_of, ptes_at
 
-from pagebook.batch import RULE_NAMES
-from pagebook.mmu import RULES, Kind, Mmu
+from pagebook import batch as batch_room
+from pagebook.batch import RULE_NAMES, answer, translate
+from pagebook.mmu import RULES, Kind, Mmu, Regime
 from pagebook.sv import FORMATS, RWX, Format, V
 
 U64 = np.uint64
@@ -187,3 +189,44 @@ def test_a_listing_that_forgets_a_row_is_noticed(monkeypatch: pytest.MonkeyPatch
         assert disagreements(batch, machine, "scan").any()
     finally:
         listing._listing.cache_clear()
+
+
+PRIVILEGES = {0: "U", 1: "S", 3: "M"}
+REGIMES_ASKED = 8  # every so manyth of a batch's, for the time it takes
+
+
+def regimes(batch: Batch) -> Iterator[tuple[Regime, Kind, int, npt.NDArray[np.intp]]]:
+    """The regimes, kinds and sizes of a batch's cases within 512 GiB of addresses, and which cases are of each."""
+    rows = rows_of(batch)
+    near = rows.va >> U64(39)
+    keys = np.stack(
+        [c.astype(U64) for c in (rows.satp, rows.priv, rows.sum, rows.mxr, rows.kind, rows.size, near)], axis=1
+    )
+    distinct, which = np.unique(keys, axis=0, return_inverse=True)
+    for number, (satp, priv, sum_, mxr, kind, size, _) in enumerate(distinct.tolist()):
+        regime = Regime(satp, PRIVILEGES[priv], bool(sum_), bool(mxr), batch.format.xlen)
+        yield regime, Kind(kind), size, np.flatnonzero(which.reshape(-1) == number)
+
+
+@pytest.mark.parametrize("format", WIDE, ids=repr)
+def test_the_quick_way_of_many_addresses_comes_to_the_same(format: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+    went = {"quick": 0, "rows": 0}
+    of = batch_room._Plain.of
+
+    def counted(*words: Any) -> Any:
+        plain = of(*words)
+        went["quick" if plain else "rows"] += 1
+        return plain
+
+    monkeypatch.setattr(batch_room._Plain, "of", counted)
+    for batch, _ in recorded(format):
+        if batch.name != "directed":
+            continue  # one root for all, so that many cases share a regime
+        memory, rows = memory_of(batch), rows_of(batch)
+        whole = answer(memory, batch.extensions, rows, format.xlen)
+        for regime, kind, size, where in list(regimes(batch))[::REGIMES_ASKED]:
+            vas = np.resize(rows.va[where], 1 << 15)  # again and again, as few addresses go as rows
+            pas, status = translate(memory, batch.extensions, regime, vas, kind, size)
+            np.testing.assert_array_equal(pas[: len(where)], whole.pa[where])
+            np.testing.assert_array_equal(status[: len(where)], whole.status[where])
+    assert went["quick"] > 50
