@@ -192,7 +192,7 @@ def test_a_listing_that_forgets_a_row_is_noticed(monkeypatch: pytest.MonkeyPatch
 
 
 PRIVILEGES = {0: "U", 1: "S", 3: "M"}
-REGIMES_ASKED = 8  # every so manyth of a batch's, for the time it takes
+ASKED = {3: 1, 4: 9, 5: 17}  # by levels: every so manyth regime of a batch, for the time that far addresses take
 
 
 def regimes(batch: Batch) -> Iterator[tuple[Regime, Kind, int, npt.NDArray[np.intp]]]:
@@ -224,9 +224,9 @@ def test_the_quick_way_of_many_addresses_comes_to_the_same(format: Format, monke
             continue  # one root for all, so that many cases share a regime
         memory, rows = memory_of(batch), rows_of(batch)
         whole = answer(memory, batch.extensions, rows, format.xlen)
-        for regime, kind, size, where in list(regimes(batch))[::REGIMES_ASKED]:
+        for regime, kind, size, where in list(regimes(batch))[:: ASKED[format.levels]]:
             vas = np.resize(rows.va[where], 1 << 15)  # again and again, as few addresses go as rows
             pas, status = translate(memory, batch.extensions, regime, vas, kind, size)
             np.testing.assert_array_equal(pas[: len(where)], whole.pa[where])
             np.testing.assert_array_equal(status[: len(where)], whole.status[where])
-    assert went["quick"] > 50
+    assert went["quick"] > 20
