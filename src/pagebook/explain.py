@@ -43,7 +43,7 @@ USUAL = {
     "non-canonical": "a wild pointer: a value that never was an address, or was shifted or cut on the way",
     "table-outside": "a root or a pointer with a wrong PPN: a table freed and written over, or an address put into a "
     "PTE or satp without its shift",
-    "v-clear": "nothing was mapped here, or it was unmapped; if pages come lazily, the handler does not know this one",
+    "v-clear": "a wild pointer; or a page not mapped yet, or no more: a handler of lazy pages did not know it",
     "w-without-r": "rights given as W alone; what may be written must be readable",
     "reserved-bits": "a physical address shifted too far, or an error code such as -1 stored as a PTE: bits "
     "60 to 54 must be 0",
