@@ -7,7 +7,7 @@ frames, not mappings: nothing here can say who uses a frame.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,13 @@ class Frames(Protocol):
         ...
 
 
+class Chain(NamedTuple):
+    """The frames of a free list in the order they would be handed out; ``broken`` says where it stopped being one."""
+
+    frames: FrameArray
+    broken: BadFrame | None
+
+
 class FreeList:
     """xv6's allocator over the whole pages of [start, stop): last freed, first handed out.
 
@@ -81,12 +88,15 @@ class FreeList:
     def _next(self, pa: int) -> int:
         """The link in the free frame ``pa``; BadFrame when the list has left the allocator's range."""
         if not self.start <= pa < self.stop or pa & PAGE_MASK:
-            raise BadFrame(
-                f"the free list leads to {pa:#x}, which is no frame of {self.start:#x}-{self.stop:#x}: a free frame's "
-                "first word was overwritten",
-                pa=pa,
-            )
+            raise self._astray(pa)
         return self._words[pa - self._base >> 3]
+
+    def _astray(self, pa: int) -> BadFrame:
+        return BadFrame(
+            f"the free list leads to {pa:#x}, which is no frame of {self.start:#x}-{self.stop:#x}: a free frame's "
+            "first word was overwritten",
+            pa=pa,
+        )
 
     def alloc(self) -> int | None:
         """Take the head of the list and fill it with 0x05 (kernel/kalloc.c: kalloc)."""
@@ -202,8 +212,25 @@ class FreeList:
 
     def frames(self) -> FrameArray:
         """Every free frame in the order it would be handed out; BadFrame when the list is damaged or loops."""
-        longest = (self.stop - self.start) >> PAGE_SHIFT
-        listed, pa = self._first(longest + 1)
-        if len(listed) > longest:
-            raise BadFrame(f"the free list loops: it comes back to {pa:#x}; a frame was freed twice", pa=pa)
-        return np.array(listed, dtype=U64)
+        found = self.chain()
+        if found.broken:
+            raise found.broken
+        return found.frames
+
+    def chain(self) -> Chain:
+        """The list as far as it is one: up to where it leaves the allocator's range, or comes back to itself."""
+        words, base, start, stop = self._words, self._base, self.start, self.stop
+        most = (stop - start >> PAGE_SHIFT) + 1
+        listed = self._descent(most)
+        pa = words[listed[-1] - base >> 3] if listed else self.head
+        while start <= pa < stop and not pa & PAGE_MASK and len(listed) < most:
+            listed.append(pa)
+            pa = words[pa - base >> 3]
+        distinct = list(dict.fromkeys(listed))
+        broken = None
+        if len(distinct) < len(listed):
+            again = listed[len(distinct)]
+            broken = BadFrame(f"the free list loops: it comes back to {again:#x}; a frame was freed twice", pa=again)
+        elif pa:
+            broken = self._astray(pa)
+        return Chain(np.array(distinct, dtype=U64), broken)

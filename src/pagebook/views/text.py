@@ -155,12 +155,11 @@ def summary(machine: Machine) -> Iterator[Line]:
 
 
 def _free(machine: Machine) -> Iterator[Line]:
-    frames = machine.free_list()
-    if frames is not None:
-        listed = frames.frames()
-        first = " ".join(f"{pa:#x}" for pa in listed[:FIRST_FREE].tolist())
+    for found in machine.free_lists():
+        first = " ".join(f"{pa:#x}" for pa in found.frames[:FIRST_FREE].tolist())
         yield [
             ("free list", "title"),
-            (f": {_count(len(listed), 'frame')}", ""),
-            (f"  {first}{' ...' if len(listed) > FIRST_FREE else ''}", "address"),
+            (f": {_count(len(found.frames), 'frame')}", ""),
+            (f"  {first}{' ...' if len(found.frames) > FIRST_FREE else ''}", "address"),
+            (f"  {found.broken}" if found.broken else "", "bad"),
         ]
