@@ -9,7 +9,6 @@ from __future__ import annotations
 import mmap
 import stat
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -26,6 +25,9 @@ MOST_NOTES = 24 << 20
 MOST_NOTE_COUNT = 1 << 16
 
 _NOTE = struct.Struct("<III")
+
+Note = tuple[str, int, bytes]
+"""Name, type and contents."""
 
 
 class Segment(NamedTuple):
@@ -50,7 +52,7 @@ class Elf:
     size: int
     segments: tuple[Segment, ...]
     symbols: dict[str, int] = field(default_factory=dict)
-    notes: tuple[tuple[str, int, bytes], ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def loads(self) -> tuple[Segment, ...]:
@@ -83,7 +85,7 @@ def read_elf(stream: BinaryIO | mmap.mmap, name: str, size: int) -> Elf:
         elf = Elf(name, str(file["e_type"]), file["e_entry"], size, segments)
         _check(file, elf)
         symbols = _symbols(file, elf)
-        notes = tuple(_notes(stream, elf))
+        notes = _notes(stream, elf)
     except BadFile:
         raise
     except Exception as error:  # pyelftools trusts what it reads, and a bad file can make it raise anything
@@ -134,29 +136,35 @@ def _check(file: ELFFile, elf: Elf) -> None:
         raise BadFile(f"{elf.name} is cut short: its program headers end at byte {table_end}, the file at {elf.size}")
 
 
-def _notes(stream: BinaryIO | mmap.mmap, elf: Elf) -> Iterator[tuple[str, int, bytes]]:
-    """The notes of every PT_NOTE segment, read here because a lying length must cost nothing."""
+def _notes(stream: BinaryIO | mmap.mmap, elf: Elf) -> tuple[Note, ...]:
     segments = [s for s in elf.segments if s.kind == "PT_NOTE"]
     size = sum(s.filesz for s in segments)
     if size > MOST_NOTES:
         raise BadFile(f"{elf.name} claims {size} bytes of notes; no such file has more than {MOST_NOTES}")
-    count = 0
+    notes: list[Note] = []
     for segment in segments:
         stream.seek(segment.offset)
-        data, at = stream.read(segment.filesz), 0
-        while at + _NOTE.size <= len(data):
-            name_size, size, kind = _NOTE.unpack_from(data, at)
-            name = data[at + _NOTE.size : at + _NOTE.size + name_size]
-            start = at + _NOTE.size + _up4(name_size)
-            at = start + _up4(size)
-            count += 1
-            if start + size > len(data):
-                raise BadFile(f"{elf.name} is not a whole ELF file: a note of {size} bytes runs out of its segment")
-            if name_size and b"\0" not in name:
-                raise BadFile(f"{elf.name} is not a whole ELF file: the name of a note has a missing terminator")
-            if count > MOST_NOTE_COUNT:
-                raise BadFile(f"{elf.name} has more than {MOST_NOTE_COUNT} notes, which no such file has")
-            yield name.partition(b"\0")[0].decode("latin-1"), kind, data[start : start + size]
+        notes += parse_notes(stream.read(segment.filesz), elf.name)
+    return tuple(notes)
+
+
+def parse_notes(data: bytes, name: str) -> list[Note]:
+    """The notes in ``data``: name, type, contents.  BadFile when one runs out of it, or there are absurdly many."""
+    notes: list[Note] = []
+    at = 0
+    while at + _NOTE.size <= len(data):
+        name_size, size, kind = _NOTE.unpack_from(data, at)
+        label = data[at + _NOTE.size : at + _NOTE.size + name_size]
+        start = at + _NOTE.size + _up4(name_size)
+        at = start + _up4(size)
+        if start + size > len(data):
+            raise BadFile(f"{name} is not a whole ELF file: a note of {size} bytes runs out of its segment")
+        if name_size and b"\0" not in label:
+            raise BadFile(f"{name} is not a whole ELF file: the name of a note has a missing terminator")
+        if len(notes) == MOST_NOTE_COUNT:
+            raise BadFile(f"{name} has more than {MOST_NOTE_COUNT} notes, which no such file has")
+        notes.append((label.partition(b"\0")[0].decode("latin-1"), kind, data[start : start + size]))
+    return notes
 
 
 def _up4(size: int) -> int:

@@ -10,6 +10,8 @@ import lzma
 import mmap
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -80,8 +82,8 @@ def unpack(buffer: mmap.mmap, name: str, progress: Callable[[int], None] | None 
         for piece in _chunks(_members(buffer, _starter(kind, name), name, kind)):
             if size + len(piece) > most:
                 raise BadFile(
-                    f"{name} unpacks to more than {size_text(most)} bytes, over {MOST_TIMES} times its size, and may be made to "
-                    "fill the disk; if you trust it, unpack it yourself and open the result"
+                    f"{name} unpacks to more than {size_text(most)} bytes, over {MOST_TIMES} times its size, and may be "
+                    "made to fill the disk; if you trust it, unpack it yourself and open the result"
                 )
             spool.put_pages(size, piece)
             size += len(piece)
@@ -105,16 +107,22 @@ def _starter(kind: str, name: str) -> Callable[[], Unpacker]:
 
 def zstd_unpacker(name: str) -> Callable[[], Any]:
     """What makes decompressors for zstd; BadFile with the remedy when this Python has none."""
+    made = _zstd()
+    if made is None:
+        raise BadFile(
+            f"{name} is compressed with zstd, which this Python cannot unpack: run \"pip install 'pagebook[zst]'\", or "
+            "unpack it with 'zstd -d'"
+        )
+    return made
+
+
+@cache
+def _zstd() -> Callable[[], Any] | None:
     for module in ("compression.zstd", "backports.zstd"):  # the first is Python's own from 3.14 on
-        try:
+        with suppress(ImportError):
             made: Callable[[], Any] = import_module(module).ZstdDecompressor
-        except ImportError:
-            continue
-        return made
-    raise BadFile(
-        f"{name} is compressed with zstd, which this Python cannot unpack: run \"pip install 'pagebook[zst]'\", or unpack it "
-        "with 'zstd -d'"
-    )
+            return made
+    return None
 
 
 def _members(buffer: mmap.mmap, start: Callable[[], Unpacker], name: str, kind: str) -> Iterator[bytes]:

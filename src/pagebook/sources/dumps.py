@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pagebook.elf import Elf, Segment
+from pagebook.elf import Elf, Note, Segment
 from pagebook.errors import BadAddress, BadFile
 from pagebook.machine import Hart
 from pagebook.memory import Memory, Region
@@ -46,8 +46,8 @@ class Piece(NamedTuple):
 def no_satp(name: str) -> str:
     """What to do about a source that does not tell satp."""
     return (
-        f"{name} does not say what satp was: name the kernel with --kernel, give --satp or --root, or search for the roots "
-        f"with 'pagebook roots {name}'"
+        f"{name} does not say what satp was: name the kernel with --kernel, give --satp or --root, or search for the "
+        f"roots with 'pagebook roots {name}'"
     )
 
 
@@ -62,7 +62,7 @@ def read_dump(elf: Elf, buffer: mmap.mmap) -> Source:
     return Source(elf.name, memory, prstatus_harts(elf.notes), remarks=(no_satp(elf.name), *remarks))
 
 
-def prstatus_harts(notes: Iterable[tuple[str, int, bytes]]) -> tuple[Hart, ...]:
+def prstatus_harts(notes: Iterable[Note]) -> tuple[Hart, ...]:
     """A hart for each NT_PRSTATUS note, numbered as they come; pc and x1 to x31 known, satp not."""
     found = [
         _REGISTERS.unpack_from(data, _REGISTERS_AT)
@@ -86,7 +86,8 @@ def whole_pages(name: str, buffers: Iterable[tuple[int, memoryview]], remarks: l
             continue
         tail = (pa + len(data)) % PAGE_SIZE
         if tail:
-            remarks.append(f"the last {tail} bytes at {pa + len(data) - tail:#x} are no whole page: no table is seen there")
+            end = pa + len(data)
+            remarks.append(f"the last {tail} bytes at {end - tail:#x} are no whole page: no table is seen there")
         try:
             regions.append(Region(pa + head, data[head:]))
         except BadAddress as error:
@@ -146,7 +147,7 @@ def _held(load: Segment) -> Piece:
 
 
 def _zeros(load: Segment, piece: Piece, view: memoryview) -> memoryview:
-    """Memory after ``piece``: the rest of what the file holds, then zeros, which cost nothing until they are written."""
+    """Memory after ``piece``: the rest of what the file holds, then zeros, which cost nothing."""
     size = load.paddr + load.memsz - piece.end
     flags = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_PRIVATE") else {}
     try:

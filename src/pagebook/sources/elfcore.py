@@ -96,7 +96,8 @@ def read_core(path: str | Path) -> Machine:
     if isinstance(found, Machine):
         return found
     raise BadFile(
-        f"{path} is an ELF core, but not one that pagebook saved: it has no PAGEBOOK note to say where the page tables are"
+        f"{path} is an ELF core, but not one that pagebook saved: it has no PAGEBOOK note to say where the "
+        "page tables are"
     )
 
 

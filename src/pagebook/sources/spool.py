@@ -36,7 +36,9 @@ class Spool:
     def __enter__(self) -> Spool:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._file.close()
 
     def put_pages(self, at: int, data: bytes | bytearray | memoryview) -> None:
@@ -56,8 +58,8 @@ class Spool:
             room = os.fstatvfs(self._file.fileno())
             if room.f_bavail * room.f_frsize < len(data) + RESERVE:
                 raise BadFile(
-                    f"cannot unpack {self.name}: the disk of {self.folder} is full; free some of it, or let TMPDIR name a "
-                    "folder on another"
+                    f"cannot unpack {self.name}: the disk of {self.folder} is full; free some of it, or let TMPDIR "
+                    "name a folder on another"
                 )
             view = memoryview(data)
             while view:
