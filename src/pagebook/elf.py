@@ -19,7 +19,7 @@ from elftools.elf.sections import SymbolTableSection
 from pagebook.errors import BadFile
 
 MOST_SEGMENTS = 4096
-MOST_SYMBOLS = 1 << 21
+MOST_SYMBOLS = 1 << 19
 MOST_NOTES = 24 << 20
 """Bytes of all notes together: enough for the names of a Linux kernel, and no more than can be read as JSON."""
 MOST_NOTE_COUNT = 1 << 16
@@ -84,7 +84,7 @@ def read_elf(stream: BinaryIO | mmap.mmap, name: str, size: int) -> Elf:
         segments = _segments(file, name)
         elf = Elf(name, str(file["e_type"]), file["e_entry"], size, segments)
         _check(file, elf)
-        symbols = _symbols(file, elf)
+        symbols = {} if elf.kind == "ET_CORE" else _symbols(file, elf)  # a dump has no names
         notes = _notes(stream, elf)
     except BadFile:
         raise
@@ -120,7 +120,7 @@ def _segments(file: ELFFile, name: str) -> tuple[Segment, ...]:
 
 def _check(file: ELFFile, elf: Elf) -> None:
     for number, segment in enumerate(elf.segments):
-        if segment.offset + segment.filesz > elf.size:
+        if segment.filesz and segment.offset + segment.filesz > elf.size:  # QEMU's offset of no bytes is -1
             raise BadFile(
                 f"{elf.name} is cut short: segment {number} ends at byte {segment.offset + segment.filesz}, "
                 f"the file at {elf.size}"

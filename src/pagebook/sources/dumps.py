@@ -56,7 +56,7 @@ def read_dump(elf: Elf, buffer: mmap.mmap) -> Source:
     _check_machine(elf)
     remarks: list[str] = []
     view = memoryview(buffer)
-    pieces, zeros = _pieces(elf, view)
+    pieces, zeros = _pieces(elf, view, remarks)
     buffers = [(piece.pa, view[piece.offset : piece.stop]) for piece in pieces]
     memory = whole_pages(elf.name, buffers + zeros, remarks)
     return Source(elf.name, memory, prstatus_harts(elf.notes), remarks=(no_satp(elf.name), *remarks))
@@ -109,7 +109,7 @@ def _check_machine(elf: Elf) -> None:
         )
 
 
-def _pieces(elf: Elf, view: memoryview) -> tuple[list[Piece], list[tuple[int, memoryview]]]:
+def _pieces(elf: Elf, view: memoryview, remarks: list[str]) -> tuple[list[Piece], list[tuple[int, memoryview]]]:
     """What the load segments hold of the file, joined where they touch, and what they promise beyond it."""
     pieces: list[Piece] = []
     zeros: list[tuple[int, memoryview]] = []
@@ -124,6 +124,8 @@ def _pieces(elf: Elf, view: memoryview) -> tuple[list[Piece], list[tuple[int, me
             )
         if load.memsz > load.filesz:
             zeros.append((piece.end, _zeros(load, piece, view)))
+            missing, at = load.memsz - load.filesz, load.paddr + load.filesz
+            remarks.append(f"{missing:#x} bytes at {at:#x} are not in {elf.name} and read as zeros")
         if piece.stop == piece.offset:
             continue
         last = pieces[-1] if pieces else None
