@@ -147,13 +147,15 @@ class _Reader:
         for die in self.children(unit.get_top_DIE()):
             if die.tag == "DW_TAG_variable":
                 self._variable(die)
-            elif die.tag in ("DW_TAG_structure_type", "DW_TAG_union_type") and "DW_AT_declaration" not in die.attributes:
+            elif (
+                die.tag in ("DW_TAG_structure_type", "DW_TAG_union_type") and "DW_AT_declaration" not in die.attributes
+            ):
                 name = _name(die)
                 if name:
                     self.named.setdefault(name, die)
 
     def children(self, parent: DIE) -> Iterator[DIE]:
-        """The children of an entry; grandchildren are passed over, at once where the file says where the next one is."""
+        """The children of an entry; grandchildren are passed over, at once where the file says where to."""
         if not parent.has_children:
             return
         unit, depth = parent.cu, 1
@@ -173,7 +175,7 @@ class _Reader:
                     raise BadFile(f"the debugging information of {self.name} leads back to where it was")
                 offset = after
             else:
-                depth += die.tag is not None and die.has_children
+                depth += die.tag is not None and bool(die.has_children)
                 offset += die.size
 
     def _variable(self, die: DIE) -> None:

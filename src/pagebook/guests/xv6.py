@@ -1,4 +1,4 @@
-"""A Machine out of an xv6 guest, or a fork of xv6: its kernel's ELF file says where things are, its memory what they are.
+"""A Machine out of an xv6 guest, or a fork of xv6: its kernel's ELF file says where things are, its memory what.
 
 Globals are found by symbol, members of structs by DWARF or as the user tells; nothing is taken from one version of
 xv6.  What the bytes contradict is not used, and a remark says so.
@@ -15,10 +15,11 @@ import numpy as np
 
 from pagebook.errors import BadAddress, BadTarget, OutsideMemory
 from pagebook.guests.kernelfile import KernelFile, kernel_file
-from pagebook.guests.xv6frames import counts, frames_areas, free_sample, kernel_table, pools, word
+from pagebook.guests.xv6counts import Found, find_counts, free_sample
+from pagebook.guests.xv6frames import Remark, kernel_table, named_frames, pools, word
 from pagebook.guests.xv6layout import layout_of
 from pagebook.guests.xv6spaces import Spaces
-from pagebook.machine import Machine
+from pagebook.machine import Area, Counts, Machine
 from pagebook.memory import Memory
 from pagebook.source import Source
 from pagebook.sv import SV39, Format, decode_satp
@@ -42,9 +43,7 @@ def recognised(symbols: Collection[str]) -> bool:
     return "kernel_pagetable" in symbols and sum(name in symbols for name in TELLTALES) >= 4
 
 
-def read(
-    source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, int] | None = None
-) -> Reading:
+def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, int] | None = None) -> Reading:
     """The xv6 in ``source``, whose kernel is the ELF file ``kernel``, read already or a path.
 
     ``offsets`` stand in for debugging information, as docs/guests.md describes.  BadTarget when that is no kernel of
@@ -75,9 +74,15 @@ def read(
     found = spaces.read()
     free = page_up(kernel.symbols["end"]), view.physstop
     if free[0] > free[1]:
-        raise BadTarget(f"the kernel's image ends at {free[0]:#x}, and memory at {free[1]:#x}: there is no RAM after it")
+        raise BadTarget(
+            f"the kernel's image ends at {free[0]:#x}, and memory at {free[1]:#x}: there is no RAM after it"
+        )
     lists = pools(memory, layout.heads, free, remarks)
-    tallied = counts(memory, kernel, layout, spaces.witnesses(free_sample(memory, lists, free)), free, remarks)
+    witnesses = lambda: spaces.witnesses(free_sample(memory, lists, free))  # noqa: E731
+    tallied = find_counts(memory, kernel, layout, witnesses, free, remarks)
+    areas = named_frames(memory, kernel, layout)
+    if tallied and tallied.counts.start >= kernel.symbols["end"]:
+        areas.append(Area(tallied.counts.start, tallied.stride * tallied.frames, "kernel counts of frames"))
     if "panicked" in kernel.symbols and word(memory, kernel.symbols["panicked"], 4):
         remarks("the kernel has panicked")
     machine = Machine(
@@ -86,13 +91,24 @@ def read(
         spaces=found,
         harts=source.harts,
         symbols=dict(kernel.symbols),
-        areas=tuple(frames_areas(memory, kernel, layout, tallied)),
+        areas=tuple(areas),
         pools=lists,
         free_range=free,
-        counts=tallied,
+        counts=_plain(tallied, remarks),
         guest="xv6",
     )
     return Reading(machine, remarks.said())
+
+
+def _plain(found: Found | None, remark: Remark) -> Counts | None:
+    """The counts, when they stand side by side."""
+    if found is None or found.stride == found.counts.width:
+        return found.counts if found else None
+    remark(
+        f"{found.counts.name} has counts of frames in records of {found.stride} bytes, which pagebook does not compare "
+        "with its own"
+    )
+    return None
 
 
 class _Remarks:
@@ -117,8 +133,8 @@ def _check_text(memory: Memory, kernel: KernelFile, remark: _Remarks) -> None:
     """Hold the kernel's text in memory against the file's: a file of another build tells wrong places."""
     if kernel.start not in memory or not memory.answers(kernel.start, max(len(kernel.text), 1)):
         raise BadTarget(
-            f"{kernel.path} is linked at {kernel.start:#x}, and this memory has nothing there; pagebook reads kernels that "
-            "lie where they were linked"
+            f"{kernel.path} is linked at {kernel.start:#x}, and this memory has nothing there; pagebook reads kernels "
+            "that lie where they were linked"
         )
     there = memory.read(kernel.start, len(kernel.text))
     if there == kernel.text:
@@ -126,17 +142,17 @@ def _check_text(memory: Memory, kernel: KernelFile, remark: _Remarks) -> None:
     differ = int(np.count_nonzero(np.frombuffer(there, np.uint8) != np.frombuffer(kernel.text, np.uint8)))
     if differ * 10 > len(kernel.text):
         raise BadTarget(
-            f"this memory does not hold {kernel.path}: {differ} of {len(kernel.text)} bytes of its text differ; give the "
-            "kernel that was started, or start the one that was built since"
+            f"this memory does not hold {kernel.path}: {differ} of {len(kernel.text)} bytes of its text differ; give "
+            "the kernel that was started, or start the one that was built since"
         )
     remark(
-        f"{differ} of {len(kernel.text)} bytes of the kernel's text in memory are not those of {kernel.path}; if it was "
-        "built anew since the machine started, what is read may be wrong"
+        f"{differ} of {len(kernel.text)} bytes of the kernel's text in memory are not those of {kernel.path}; if it "
+        "was built anew since the machine started, what is read may be wrong"
     )
 
 
 def _format(source: Source, root: int) -> Format:
-    """The format of the kernel's table: what the satp of a hart that uses it says, else Sv39, which xv6 is written for."""
+    """The format of the kernel's table: what the satp of a hart that uses it says, else Sv39, as in xv6."""
     for hart in source.harts:
         try:
             found = decode_satp(hart.satp or 0)

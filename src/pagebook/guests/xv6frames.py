@@ -1,7 +1,7 @@
-"""What an xv6 kernel says of its frames: where RAM ends, its devices, its free lists, its own count of their uses.
+"""What an xv6 kernel says of its frames: where RAM ends, its devices, its free lists, its disk's queue.
 
-A pool, or an array of counts, is only told when the bytes bear it out: the frames that a table maps and those on the
-free lists are the witnesses.
+Addresses come from the kernel's layout; what stands there is held against what else is known, and a remark says where
+the two part.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from pagebook.errors import PagebookError, TooManyMappings
 from pagebook.guests.kernelfile import KernelFile
-from pagebook.guests.xv6layout import Head, Layout, Tally
-from pagebook.machine import Area, Counts, Pool
+from pagebook.guests.xv6layout import Head, Layout
+from pagebook.machine import Area, Pool
 from pagebook.memory import U64, Memory
 from pagebook.scan import scan
 from pagebook.sv import Format
@@ -23,8 +23,7 @@ from pagebook.table import AddressSpace
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_up
 
 SUPERPAGE = 2 << 20
-SAMPLE = 256
-FEWEST_WITNESSES = 6
+SAMPLE = 128
 LEAST_LIMIT = 1 << 21
 # Where QEMU's virt board has them; a page-table run that touches several is cut there.
 DEVICES = (
@@ -90,10 +89,15 @@ def kernel_table(memory: Memory, kernel: KernelFile, fmt: Format, remark: Remark
     if len(over):
         stop = int(over["va"][0] + over["size"][0])
         if stop > end:
-            remark(f"the kernel maps RAM up to {stop:#x}, and the memory read here ends at {end:#x}: the rest is missing")
+            remark(
+                f"the kernel maps RAM up to {stop:#x}, and the memory read here ends at {end:#x}: the rest is missing"
+            )
             stop = end
     else:
-        remark(f"the kernel's page table does not map the page after its image, {image:#x}; RAM is taken to end at {end:#x}")
+        remark(
+            f"the kernel's page table does not map the page after its image, {image:#x}; RAM is taken to end at "
+            f"{end:#x}"
+        )
     devices = [part for run in identity[identity["va"] < U64(kernel.start)] for part in _devices(run, memory)]
     return KernelTable(table, stop, tuple(devices), mappings["va"], mappings["size"])
 
@@ -113,7 +117,7 @@ def _devices(run: np.void, memory: Memory) -> list[Area]:
 def word(memory: Memory, pa: int, size: int = 8) -> int:
     """The little-endian number of ``size`` bytes at ``pa``; 0 where no memory is."""
     try:
-        return int.from_bytes(memory.read(pa, size), "little")
+        return memory.read64(pa) if size == 8 else int.from_bytes(memory.read(pa, size), "little")
     except PagebookError:
         return 0
 
@@ -122,22 +126,22 @@ def pools(memory: Memory, heads: tuple[Head, ...], free: tuple[int, int], remark
     """The free lists; None, with a remark, when the kernel has none that pagebook knows."""
     if not heads:
         remark(
-            "the kernel has no free list of frames that pagebook knows (a global struct run * or a member of that type); "
-            "free frames are not known, unless --offsets tells where its head is, as in kmem.freelist=24"
+            "the kernel has no free list of frames that pagebook knows (a global struct run *, or a member of that "
+            "type); free frames are not known, unless --offsets tells where its head is, as in kmem.freelist=24"
         )
         return None
     found = []
     for head in heads:
         first = word(memory, head.address)
-        sample = _follow(memory, first, free)
+        sample = follow(memory, first, free, SAMPLE)
         found.append(Pool(head.name, first, _frame_bytes(memory, head.name, sample, remark)))
     return tuple(found)
 
 
-def _follow(memory: Memory, pa: int, free: tuple[int, int]) -> list[int]:
-    """The first frames of a list, as long as they are frames."""
+def follow(memory: Memory, pa: int, free: tuple[int, int], most: int) -> list[int]:
+    """The first frames of a list, ``most`` at most, as long as they are frames."""
     listed: list[int] = []
-    while free[0] <= pa < free[1] and not pa & PAGE_MASK and len(listed) < SAMPLE:
+    while free[0] <= pa < free[1] and not pa & PAGE_MASK and len(listed) < most:
         listed.append(pa)
         pa = word(memory, pa)
     return listed
@@ -156,119 +160,8 @@ def _frame_bytes(memory: Memory, name: str, sample: list[int], remark: Remark) -
     return SUPERPAGE if named or len(sample) > 1 or junk else PAGE_SIZE
 
 
-@dataclass(frozen=True)
-class Witnesses:
-    """Frames whose use is known without asking the kernel's counts: on a free list, in use, mapped by several."""
-
-    free: Addresses
-    used: Addresses
-    shared: Addresses
-
-
-def free_sample(memory: Memory, found: tuple[Pool, ...] | None, free: tuple[int, int]) -> Addresses:
-    """Some of the frames on the free lists."""
-    return np.array([pa for pool in found or () for pa in _follow(memory, pool.head, free)], U64)
-
-
-def counts(
-    memory: Memory, kernel: KernelFile, layout: Layout, witnesses: Witnesses, free: tuple[int, int], remark: Remark
-) -> Counts | None:
-    """The kernel's count of uses for each frame, when there is exactly one array of numbers that can be it."""
-    passed: list[Counts] = []
-    for tally in layout.tallies:
-        told = tally.base is not None
-        bases = [tally.base] if tally.base is not None else _bases(memory, kernel, layout, tally, free)
-        fitting = []
-        for base in bases:
-            numbers = _numbers(memory, tally, base, free)
-            if numbers is None:
-                continue
-            verdict = _verdict(numbers, base, witnesses)
-            if told and verdict:
-                remark(f"{tally.name} was told to be counts of frames, but {verdict}")
-            if told or verdict is None:
-                fitting.append(_as_counts(memory, tally, base, len(numbers)))
-        if len(fitting) > 1:
-            remark(f"{tally.name} may count frames from {' or from '.join(f'{f.base:#x}' for f in fitting)}; it is not used")
-        elif fitting and tally.stride != tally.width:
-            remark(
-                f"{tally.name} counts frames in records of {tally.stride} bytes, which pagebook does not read; the "
-                "kernel's counts are not compared"
-            )
-        elif fitting:
-            passed.append(fitting[0])
-        elif not told and tally.count and _sounds(tally.name) and bases:
-            remark(f"{tally.name} has a number for each frame, but does not count the uses that its tables show; not used")
-    if len(passed) > 1:
-        names = " and ".join(found.name for found in passed)
-        remark(f"{names} can each be the kernel's count of uses; tell which with --offsets, as in {passed[0].name}.counts=0")
-        return None
-    return passed[0] if passed else None
-
-
-def _sounds(name: str) -> bool:
-    return any(part in name.lower() for part in ("ref", "rc", "cnt", "count", "cow", "share"))
-
-
-def _bases(memory: Memory, kernel: KernelFile, layout: Layout, tally: Tally, free: tuple[int, int]) -> list[int]:
-    """The frames that the first number can be of: by how many there are, and by where the kernel's pointers point."""
-    start, stop = free
-    some = {kernel.start, 0, start}
-    if tally.indirect:
-        values = [word(memory, mark) for mark in layout.marks]
-        some |= {value for value in values if start <= value < stop and not value & PAGE_MASK}
-        return sorted(some)
-    count = tally.count or 0
-    slack = 64
-    return sorted(base for base in some if 0 <= count - (stop - base >> PAGE_SHIFT) <= slack)
-
-
-def _numbers(memory: Memory, tally: Tally, base: int, free: tuple[int, int]) -> npt.NDArray[np.uint64] | None:
-    """The numbers from ``base`` to the end of RAM; None where memory does not hold them."""
-    start = word(memory, tally.address) if tally.indirect else tally.address
-    count = tally.count or free[1] - base >> PAGE_SHIFT
-    if tally.indirect and not page_up(start) >= free[0] <= free[1]:
-        return None
-    if not start or count <= 0:
-        return None
-    try:
-        region = memory.region(start, (count - 1) * tally.stride + tally.width)
-    except PagebookError:
-        return None
-    octets = np.frombuffer(region.data, np.uint8)[start - region.base :]
-    return np.ndarray((count,), f"<u{tally.width}", octets, 0, (tally.stride,)).astype(U64)
-
-
-def _as_counts(memory: Memory, tally: Tally, base: int, count: int) -> Counts:
-    start = word(memory, tally.address) if tally.indirect else tally.address
-    return Counts(tally.name, start, tally.width, count, base)
-
-
-def _verdict(numbers: npt.NDArray[np.uint64], base: int, witnesses: Witnesses) -> str | None:
-    """Why these cannot be counts of uses; None when they can."""
-
-    def at(pas: Addresses) -> npt.NDArray[np.uint64]:
-        index = (pas - U64(base)) >> U64(PAGE_SHIFT)
-        inside = (pas >= U64(base)) & (index < U64(len(numbers)))
-        found: npt.NDArray[np.uint64] = numbers[index[inside].astype(np.intp)]
-        return found
-
-    free, used, shared = at(witnesses.free), at(witnesses.used), at(witnesses.shared)
-    if len(used) < FEWEST_WITNESSES or len(free) < FEWEST_WITNESSES:
-        return "too few frames are known to be free or in use to tell"
-    if np.count_nonzero(free) * 50 > len(free):
-        return f"{np.count_nonzero(free)} of {len(free)} free frames have one that is not 0"
-    if np.count_nonzero(used == 0) * 10 > len(used):
-        return f"{np.count_nonzero(used == 0)} of {len(used)} frames in use have a 0"
-    if np.count_nonzero(used > 4096) * 10 > len(used):
-        return "the numbers of frames in use are too large to be counts"
-    if len(shared) and np.count_nonzero(shared < 2) * 2 > len(shared):
-        return f"{np.count_nonzero(shared < 2)} of {len(shared)} frames that several processes map have 1"
-    return None
-
-
-def frames_areas(memory: Memory, kernel: KernelFile, layout: Layout, tallied: Counts | None) -> list[Area]:
-    """The physical ranges that have names: the kernel's image, the disk's queue, the harts' stacks, counts outside it."""
+def named_frames(memory: Memory, kernel: KernelFile, layout: Layout) -> list[Area]:
+    """The physical ranges that have names: the kernel's image, the disk's queue, the stacks that harts boot on."""
     end = page_up(kernel.symbols["end"])
     areas = [Area(kernel.start, end - kernel.start, "kernel image")]
     rings = {word(memory, address) & ~PAGE_MASK for address in layout.queue}
@@ -279,6 +172,4 @@ def frames_areas(memory: Memory, kernel: KernelFile, layout: Layout, tallied: Co
             Area(at, PAGE_SIZE, f"kernel stack of hart {number}")
             for number, at in enumerate(range(start, start + size, PAGE_SIZE))
         ][:1024]
-    if tallied and tallied.start >= kernel.symbols["end"]:
-        areas.append(Area(tallied.start, tallied.width * tallied.count, "kernel counts of frames"))
     return areas

@@ -16,7 +16,6 @@ from pagebook.errors import BadTarget
 from pagebook.guests.dwarf import Array, Layouts, Member, Number, Pointer, Struct, Type
 from pagebook.guests.kernelfile import KernelFile
 
-
 FEWEST_FRAMES = 256
 MOST_HARTS = 64
 MOST_PROCESSES = 1 << 16
@@ -49,7 +48,7 @@ class Regions(NamedTuple):
 
     name: str
     offset: int
-    count: int
+    entries: int
     stride: int
     start: Field
     length: Field | None
@@ -65,9 +64,9 @@ class Head(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """Numbers that may be counts of frames: ``count`` of them, each ``stride`` bytes after the one before.
+    """Numbers that may be counts of frames: ``entries`` of them, each ``stride`` bytes after the one before.
 
-    Where ``indirect``, what stands at ``address`` is a pointer to them, and ``count`` is not known.  ``base`` is the
+    Where ``indirect``, what stands at ``address`` is a pointer to them, and ``entries`` is not known.  ``base`` is the
     frame of the first where the user told it.
     """
 
@@ -75,7 +74,7 @@ class Tally(NamedTuple):
     address: int
     width: int
     stride: int
-    count: int | None
+    entries: int | None
     indirect: bool = False
     base: int | None = None
 
@@ -228,9 +227,7 @@ def _stacks(kernel: KernelFile, layouts: Layouts) -> tuple[int, int] | None:
     return None
 
 
-def _proc_table(
-    kernel: KernelFile, layouts: Layouts, places: list[_Place], offsets: Mapping[str, int]
-) -> ProcTable:
+def _proc_table(kernel: KernelFile, layouts: Layouts, places: list[_Place], offsets: Mapping[str, int]) -> ProcTable:
     found = [(place, *table) for place in places if (table := _processes(layouts, place.type))]
     if not found:
         raise BadTarget(
@@ -266,7 +263,7 @@ def _proc_table(
 
 
 def _processes(layouts: Layouts, found: Type) -> tuple[Struct, int, bool] | None:
-    """The struct, how many, and whether they are pointers, where this is an array of struct proc or of pointers to it."""
+    """The struct, how many, and whether they are pointers: if this is an array of struct proc or of such pointers."""
     if not isinstance(found, Array) or not 0 < found.count <= MOST_PROCESSES:
         return None
     element, indirect = found.element, False
@@ -386,5 +383,3 @@ def _told_procs(kernel: KernelFile, offsets: Mapping[str, int], known: ProcTable
             f"{kernel.path} would have {count} processes of {stride} bytes each; tell how many with --offsets NPROC=64"
         )
     return ProcTable(kernel.symbols["proc"], count, stride, fields, states or _STATES)
-
-

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from pagebook.errors import PagebookError
 from pagebook.guests.kernelfile import KernelFile, Program, program
-from pagebook.guests.xv6frames import KernelTable, Remark, Witnesses, word
+from pagebook.guests.xv6counts import Witnesses
+from pagebook.guests.xv6frames import KernelTable, Remark
 from pagebook.guests.xv6layout import ProcTable, Regions
 from pagebook.machine import Area, Space
 from pagebook.memory import U64, Memory
@@ -218,13 +219,13 @@ class Spaces:
     def _first_table(self, table: AddressSpace) -> npt.NDArray[np.uint64]:
         """The PTEs of the first 512 pages, or none."""
         try:
-            pte_pa, pte, level = table.find(0)
+            pte_pa, _, level = table.find(0)
             return table.ptes(pte_pa, self.format.entries).astype(U64) if not level else np.empty(0, U64)
         except PagebookError:
             return np.empty(0, U64)
 
     def _guard(self, p: Process, table: AddressSpace, image: Program | None) -> int | None:
-        """Where the guard page under the stack is: after the image, or the first page that is there but not the user's."""
+        """The guard page under the stack: after the image, or the first page that is there but not the user's."""
         ptes = self._first_table(table)
         pages = min(page_up(p.sz) >> PAGE_SHIFT, len(ptes))
         flags = ptes[:pages]
@@ -271,7 +272,7 @@ class Spaces:
     def _mmap(self, p: Process, regions: Regions) -> list[Area]:
         """What the process has mapped by mmap, as the kernel lists it."""
         areas = []
-        for index in range(min(regions.count, MOST_NAMED)):
+        for index in range(min(regions.entries, MOST_NAMED)):
             at = regions.offset + index * regions.stride
 
             def number(field_at: int, size: int) -> int:
@@ -302,8 +303,8 @@ class Spaces:
                 areas.append(Area(va, PAGE_SIZE, members[pa]))
         if p.trapframe and where is None and "trapframe" in self.layout.fields:
             self.remark(
-                f"process {p.pid} ({p.name}) has its trapframe at {p.trapframe:#x}, and its table does not map that below "
-                "the trampoline"
+                f"process {p.pid} ({p.name}) has its trapframe at {p.trapframe:#x}, and its table does not map that "
+                "below the trampoline"
             )
         areas.append(Area(self.trapframe if where is None else where, PAGE_SIZE, "trapframe"))
         return [*areas, Area(self.trampoline, PAGE_SIZE, "trampoline")]
