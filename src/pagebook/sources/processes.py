@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,14 +22,6 @@ PROC = Path("/proc")
 PROGRAM = "qemu-system-riscv"
 COMM = PROGRAM[:15]  # the kernel keeps no more of a name
 
-# Options whose value is the next word, among them all that could hide one of those looked for here.
-_TAKES = frozenset(
-    "M machine m kernel bios append initrd dtb object mem-path gdb qmp qmp-pretty monitor chardev mon numa smp cpu name "
-    "drive device netdev nic net global serial parallel display vga icount accel rtc L D d pidfile loadvm incoming "
-    "readconfig writeconfig hda hdb cdrom sd pflash fsdev virtfs trace seed uuid k boot tb-size overcommit plugin "
-    "sandbox run-with semihosting-config add-fd set action audio audiodev vnc spice runas chroot msg fw_cfg "
-    "device-args tpmdev blockdev iscsi compat".split()
-)
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)([bBkKmMgGtT]?)")
 _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 DEFAULT_MEMORY = 128 << 20
@@ -80,11 +72,16 @@ class Process:
     pid: int
     uid: int
     options: CommandLine
-    directory: Path = field(compare=False)
+    directory: Path
+    started: str = ""
 
     def __str__(self) -> str:
         kernel = self.options.kernel or "no -kernel"
         return f"{self.pid} ({kernel}, {size_text(self.options.memory)})"
+
+    def alive(self) -> bool:
+        """Whether it still runs, and its number is not another's by now."""
+        return bool(self.started) and _started(self.directory) == self.started
 
     @property
     def cwd(self) -> Path | None:
@@ -119,7 +116,8 @@ def process_at(directory: Path) -> Process | None:
         words = _words(directory)
         if not words or not _is_qemu(directory, words[0]):
             return None
-        return Process(int(directory.name), _uid(directory), parse(words[1:]), directory)
+        started = _started(directory)
+        return Process(int(directory.name), _uid(directory), parse(words[1:]), directory, started) if started else None
     except OSError:
         return None
 
@@ -146,6 +144,15 @@ def _uid(directory: Path) -> int:
     raise OSError(f"{directory} names no owner")
 
 
+def _started(directory: Path) -> str:
+    """When the process was started, in the system's ticks; empty when it has ended, or is about to be buried."""
+    try:
+        fields = (directory / "stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return fields[19] if len(fields) > 19 and fields[0] not in ("Z", "X") else ""
+
+
 def choose(processes: Sequence[Process], uid: int) -> Process:
     """The only QEMU of this user (of anybody, for root); BadTarget, with the list to choose from, otherwise."""
     ours = [one for one in processes if uid in (0, one.uid)]
@@ -155,9 +162,7 @@ def choose(processes: Sequence[Process], uid: int) -> Process:
         names = "; ".join(f"qemu:{one}" for one in ours)
         raise BadTarget(f"{len(ours)} QEMUs are running; choose one: {names}")
     others = ", ".join(f"{one} of user {one.uid}" for one in processes)
-    remedy = (
-        f"those of other users need their rights, or sudo: {others}" if others else "start one, as with 'make qemu'"
-    )
+    remedy = f"for those of others it takes their rights, or root's: {others}" if others else "start one: make qemu"
     raise BadTarget(f"no qemu-system-riscv64 of this user is running; {remedy}")
 
 
@@ -170,11 +175,14 @@ def parse(words: Sequence[str]) -> CommandLine:
 
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    rest = iter(words)
-    for word in rest:
+    """Each option with the word after it, which may be another option; the guest's own words are no option."""
+    rest = iter(zip(words, [*words[1:], ""], strict=True))
+    for word, after in rest:
         if word.startswith("-"):
             option = word.removeprefix("-").removeprefix("-")
-            yield option, next(rest, "") if option in _TAKES else ""
+            yield option, after
+            if option == "append":
+                next(rest, None)
 
 
 class _Reading:
@@ -276,9 +284,12 @@ def _json(text: str) -> dict[str, str] | None:
     with suppress(ValueError, RecursionError):
         found = json.loads(text)
         if isinstance(found, dict):
-            return {str(key): {True: "on", False: "off"}.get(value, str(value)) if isinstance(value, bool) else str(value)
-                    for key, value in found.items()}  # fmt: skip
+            return {str(key): _as_text(value) for key, value in found.items()}
     return None
+
+
+def _as_text(value: object) -> str:
+    return str(value) if not isinstance(value, bool) else "on" if value else "off"
 
 
 def memory_size(text: str, unit: str = "M") -> int:
