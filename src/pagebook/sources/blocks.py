@@ -28,7 +28,7 @@ _CODE = "/memfd:tcg-jit"  # QEMU's own translated code
 
 
 class Block(NamedTuple):
-    """``size`` bytes at the address ``host`` of the process; of the file ``path`` from ``offset`` where there is one."""
+    """``size`` bytes at the address ``host`` of the process; of the file ``path`` from ``offset`` where it has one."""
 
     host: int
     size: int
@@ -73,10 +73,13 @@ def fitting(blocks: Sequence[Block], backend: Backend) -> list[Block]:
 
     QEMU leaves an inaccessible page above each block, so that nothing joins it there; below it something may.
     """
-    kinds = {"ram": lambda b: not b.inode, "memfd": lambda b: b.path.startswith("/memfd:")}
-    of_kind = [b for b in blocks if kinds.get(backend.kind, lambda b: bool(b.inode))(b)]
+    of_kind = [block for block in blocks if _kind(block) == backend.kind]
     exact = [block for block in of_kind if block.size == backend.size]
     return exact or [b.part(b.end - backend.size, backend.size) for b in of_kind if b.size > backend.size]
+
+
+def _kind(block: Block) -> str:
+    return "ram" if not block.inode else "memfd" if block.path.startswith("/memfd:") else "file"
 
 
 class ProcessMemory:
@@ -110,7 +113,7 @@ class ProcessMemory:
             try:
                 count = os.preadv(self._mem, [room[done:]], host + done)
             except OSError as error:
-                raise self._lost(error.strerror) from error
+                raise self._lost(str(error.strerror)) from error
             if not count:
                 raise self._lost("there is nothing to read")
             done += count
@@ -192,8 +195,8 @@ def why_refused(process: Process, error: OSError, uid: int | None = None, proc: 
         other = "sudo sysctl kernel.yama.ptrace_scope=0"
         return f"{what}kernel.yama.ptrace_scope is {scope}; {file_remedy(process)}; or run: {other}"
     return (
-        f"{what}you are its user and ptrace_scope does not forbid it, so a container or a security module does; read it "
-        f"where it runs, give that container SYS_PTRACE, or {file_remedy(process)}"
+        f"{what}neither its user nor ptrace_scope is in the way, so a container or a security module is; run pagebook "
+        f"where QEMU runs, give that container SYS_PTRACE, or {file_remedy(process)}"
     )
 
 

@@ -19,16 +19,17 @@ GREETING_SECONDS = 2.0
 ANSWER_SECONDS = 20.0
 LONGEST_ANSWER = 4 << 20
 MOST_HARTS = 4096
+MOST_INCLUDED = 16
 MOST_BYTES = 2048  # in one packet: QEMU's are at most 4096 hexadecimal digits
 MOST_DESCRIPTION = 1 << 20
-PRIVILEGES = {0: "U", 1: "S", 3: "M"}
+PRIVILEGES: dict[int | None, str] = {0: "U", 1: "S", 3: "M"}
 _INCLUDE = re.compile(r"<xi:include href=\"([\w.-]+)\"")
 _REGISTER = re.compile(r"<reg\b[^>]*>")
 _ATTRIBUTE = re.compile(r"(\w+)=\"([^\"]*)\"")
 
 
 class GdbStub:
-    """A connection to a gdbstub, which has stopped the guest.
+    """A connection to a gdbstub, which has stopped the guest; ``was_running`` says whether it ran before.
 
     BadTarget when nobody listens, or when a debugger is connected already; SourceLost when it goes away later.
     """
@@ -38,9 +39,14 @@ class GdbStub:
         self._socket = connect(where, greeting_seconds)
         self._buffer = bytearray()
         self._numbers: dict[str, int] | None = None
+        self._architecture = ""
         self._physical = False
         try:
+            # A guest that ran is now stopped, and a packet says so before anything is answered.
             self._features = self.ask("qSupported:xmlRegisters=riscv;multiprocess+", greeting_seconds)
+            self.was_running = self._features.startswith("T")
+            while self._features.startswith("T"):
+                self._features = self._answer(time.monotonic() + greeting_seconds)
         except TimeoutError as error:
             self.close()
             raise BadTarget(
@@ -55,9 +61,10 @@ class GdbStub:
         self._socket.close()
 
     def detach(self) -> None:
-        """Let the guest run, and hang up."""
+        """Let a guest go on that ran before, and hang up; one that was stopped stays so."""
         try:
-            self.ask("D;1" if "multiprocess+" in self._features else "D")
+            if self.was_running:
+                self.ask("D;1" if "multiprocess+" in self._features else "D")
         finally:
             self.close()
 
@@ -116,15 +123,10 @@ class GdbStub:
     def _hart(self, number: int, thread: str) -> Hart:
         self.ask(f"Hg{thread}")
         numbers = self._register_numbers()
-        privilege = self._register(numbers.get("priv"))
+        privilege = PRIVILEGES.get(self._register(numbers.get("priv")))
         words = _words(self.ask("g"), 33, 4 if "32" in self._architecture else 8)
         registers = (words[32], *words[1:32]) if len(words) == 33 else ()
-        return Hart(
-            number,
-            self._register(numbers.get("satp")),
-            PRIVILEGES.get(-1 if privilege is None else privilege),
-            registers,
-        )
+        return Hart(number, self._register(numbers.get("satp")), privilege, registers)
 
     def _register(self, number: int | None) -> int | None:
         if number is None:
@@ -138,9 +140,8 @@ class GdbStub:
             target = self._description("target.xml")
             found = re.search(r"<architecture>([^<]*)", target)
             self._architecture = found[1] if found else ""
-            self._numbers = dict(
-                _numbered(target, *(self._description(name) for name in _INCLUDE.findall(target)[:16]))
-            )
+            included = [self._description(name) for name in _INCLUDE.findall(target)[:MOST_INCLUDED]]
+            self._numbers = dict(_numbered(target, *included))
         return self._numbers
 
     def _description(self, name: str) -> str:
@@ -157,17 +158,13 @@ class GdbStub:
         try:
             if not self._physical:
                 if self.ask("Qqemu.PhyMemMode:1") != "OK":
-                    raise SourceLost(
-                        f"the gdbstub at {self.where} reads no physical memory; this needs QEMU 4.1 or newer"
-                    )
+                    raise SourceLost(f"the gdbstub at {self.where} reads no physical memory; take QEMU 4.1 or newer")
                 self._physical = True
             for low in range(0, len(room), MOST_BYTES):
                 size = min(MOST_BYTES, len(room) - low)
                 answer = self.ask(f"m{pa + low:x},{size:x}")
                 if not re.fullmatch(rf"[0-9a-f]{{{2 * size}}}", answer):
-                    raise SourceLost(
-                        f"the gdbstub at {self.where} does not read {pa + low:#x}: it says {answer[:20]!r}"
-                    )
+                    raise SourceLost(f"the gdbstub at {self.where} says {answer[:20]!r} for bytes at {pa + low:#x}")
                 room[low : low + size] = bytes.fromhex(answer)
         except TimeoutError as error:
             raise SourceLost(f"the gdbstub at {self.where} does not answer any more") from error

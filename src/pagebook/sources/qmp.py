@@ -220,7 +220,7 @@ def host_address_in(text: str) -> int | None:
 
 
 def words_in(text: str, pa: int, count: int) -> npt.NDArray[np.uint64]:
-    """The ``count`` 64-bit words from ``pa`` in what ``xp`` prints for them; SourceLost when it prints anything else."""
+    """The ``count`` words from ``pa`` in what ``xp`` prints for them; SourceLost when it prints anything else."""
     lines = _XP_LINE.findall(text)
     words = [int(word, 16) for _, line in lines for word in line.split()]
     if len(words) != count or int(lines[0][0], 16) != pa:
