@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from pagebook.errors import BadTarget, SourceLost
 from pagebook.machine import Hart
-from pagebook.sources.processes import Socket
+from pagebook.sources.processes import Process, Socket
 from pagebook.sources.qmp import connect
 
 GREETING_SECONDS = 2.0
@@ -20,6 +21,7 @@ ANSWER_SECONDS = 20.0
 LONGEST_ANSWER = 4 << 20
 MOST_HARTS = 4096
 MOST_INCLUDED = 16
+_ESTABLISHED, _CONNECTED = "01", "03"  # in /proc/net/tcp and /proc/net/unix
 MOST_BYTES = 2048  # in one packet: QEMU's are at most 4096 hexadecimal digits
 MOST_DESCRIPTION = 1 << 20
 PRIVILEGES: dict[int | None, str] = {0: "U", 1: "S", 3: "M"}
@@ -168,6 +170,21 @@ class GdbStub:
                 room[low : low + size] = bytes.fromhex(answer)
         except TimeoutError as error:
             raise SourceLost(f"the gdbstub at {self.where} does not answer any more") from error
+
+
+def taken(process: Process, where: Socket) -> bool:
+    """Whether somebody is connected to this stub of the process, as far as the system tells."""
+    files = ("net/unix",) if where.path is not None else ("net/tcp", "net/tcp6")
+    for name in files:
+        with suppress(OSError):
+            rows = [row.split() for row in (process.directory / name).read_text(errors="replace").splitlines()[1:]]
+            if where.path is None:
+                port = f":{where.port:04X}"
+                if any(len(row) > 3 and row[1].endswith(port) and row[3] == _ESTABLISHED for row in rows):
+                    return True
+            elif any(len(row) > 7 and row[5] == _CONNECTED and row[7].endswith(where.path) for row in rows):
+                return True
+    return False
 
 
 def _plain(body: bytes) -> str:

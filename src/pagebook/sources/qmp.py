@@ -165,7 +165,9 @@ def connect(where: Socket, seconds: float) -> socket.socket:
     """A connected socket; BadTarget with the reason when there is none to be had."""
     try:
         if where.path is None:
-            return socket.create_connection((where.host, where.port), timeout=seconds)
+            found = socket.create_connection((where.host, where.port), timeout=seconds)
+            found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small packets, each waited for
+            return found
         found = socket.socket(socket.AF_UNIX)
         try:
             found.settimeout(seconds)
@@ -195,6 +197,11 @@ def _hart(number: int, text: str) -> Hart:
     found = [_register(text, name) for name in ("pc", *(f"x{n}/" for n in range(1, 32)))]
     registers = tuple(value for value in found if value is not None)
     return Hart(number, _register(text, "satp"), None, registers if len(registers) == len(found) else ())
+
+
+def registers_in(text: str, name: str) -> list[int | None]:
+    """The register of this name of each hart in what ``info registers -a`` prints; None where it is not there."""
+    return [_register(part, name) for part in _HART.split(text)[2::2]]
 
 
 def _register(text: str, name: str) -> int | None:
