@@ -48,34 +48,40 @@ class Block(NamedTuple):
 
 
 def read_blocks(process: Process) -> list[Block]:
-    """What the process may read and write, touching pieces of one kind joined; highest address first.
-
-    Several mappings side by side may be one block: the system splits where advice about a part was given.
-    """
+    """What the process may read and write, mapping by mapping, highest address first; OSError when it is not told."""
     found: list[Block] = []
     with (process.directory / "maps").open(errors="replace") as lines:
         for line in lines:
             match = _LINE.match(line)
-            if not match or match[3][:3] != "rw-" or match[6].startswith(("[", _CODE)):
-                continue
-            start, stop, offset, inode = int(match[1], 16), int(match[2], 16), int(match[4], 16), int(match[5])
-            new = Block(start, stop - start, match[3][3] == "s", match[6], inode, offset)
-            last = found[-1] if found else None
-            if last and last.end == start and last.part(start, new.size) == new:
-                found[-1] = last._replace(size=last.size + new.size)
-            else:
-                found.append(new)
+            if match and match[3][:3] == "rw-" and not match[6].startswith(("[", _CODE)):
+                start, stop, offset, inode = int(match[1], 16), int(match[2], 16), int(match[4], 16), int(match[5])
+                found.append(Block(start, stop - start, match[3][3] == "s", match[6], inode, offset))
     return found[::-1]
 
 
-def fitting(blocks: Sequence[Block], backend: Backend) -> list[Block]:
-    """The blocks that can be this backend's, best first: of its very size, else the ends of larger ones.
+def joined(blocks: Sequence[Block]) -> list[Block]:
+    """The same with those that touch and go on in the same file, or are of none, made one."""
+    found: list[Block] = []
+    for upper in blocks:
+        last = found[-1] if found else None
+        if last and upper.end == last.host and upper.part(last.host, last.size) == last:
+            found[-1] = upper._replace(size=upper.size + last.size)
+        else:
+            found.append(upper)
+    return found
 
-    QEMU leaves an inaccessible page above each block, so that nothing joins it there; below it something may.
+
+def fitting(blocks: Sequence[Block], backend: Backend) -> list[Block]:
+    """The blocks that can be this backend's: mappings of its very size, else such runs, else the ends of larger runs.
+
+    The system may split a block where advice was given about a part.  Below a block something else may touch it, but
+    above each QEMU leaves a page that cannot be accessed.
     """
     of_kind = [block for block in blocks if _kind(block) == backend.kind]
+    runs = joined(of_kind)
     exact = [block for block in of_kind if block.size == backend.size]
-    return exact or [b.part(b.end - backend.size, backend.size) for b in of_kind if b.size > backend.size]
+    exact = exact or [block for block in runs if block.size == backend.size]
+    return exact or [b.part(b.end - backend.size, backend.size) for b in runs if b.size > backend.size]
 
 
 def _kind(block: Block) -> str:

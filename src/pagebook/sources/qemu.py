@@ -125,8 +125,8 @@ class Qemu:
             return what + self._silent
         if self.process and self.process.options.gdb:
             return (
-                f"{what}QEMU's gdbstub tells them, but stops the guest, so it is asked only with --freeze; or add to the "
-                f"Makefile: {MONITOR_LINE}"
+                f"{what}QEMU's gdbstub tells them, but stops the guest, so it is asked only with --freeze; or add to "
+                f"the Makefile: {MONITOR_LINE}"
             )
         return f"{what}this QEMU has no monitor to ask; add to the Makefile: {MONITOR_LINE}"
 

@@ -17,7 +17,16 @@ from elftools.elf.elffile import ELFFile
 
 from pagebook.errors import BadTarget, SourceLost
 from pagebook.memory import FetchedRegion, Region
-from pagebook.sources.blocks import Block, ProcessMemory, file_remedy, fitting, map_file, read_blocks, shared_view
+from pagebook.sources.blocks import (
+    Block,
+    ProcessMemory,
+    file_remedy,
+    fitting,
+    joined,
+    map_file,
+    read_blocks,
+    shared_view,
+)
 from pagebook.sources.processes import CommandLine, Process
 from pagebook.sources.qmp import Monitor, host_address_in, ram_in, words_in
 from pagebook.units import PAGE_MASK, PAGE_SIZE, size_text
@@ -96,7 +105,7 @@ def _told(monitor: Monitor | None, blocks: Sequence[Block]) -> tuple[list[Place]
     places = []
     for pa, size, name in ram_in(monitor.ask("info mtree -f")) if monitor else []:
         host = host_address_in(monitor.ask(f"gpa2hva {pa:#x}")) if monitor else None
-        for block in blocks:
+        for block in (*blocks, *joined(blocks)):
             if host is not None and block.host <= host and host + size <= block.end and not (pa | size) & PAGE_MASK:
                 places.append(Place(pa, block.part(host, size), name))
                 break
