@@ -45,7 +45,7 @@ class Spool:
         """Put ``data`` at byte ``at``, a page's first; pages of zeros are left out, for they are zeros already."""
         view = memoryview(data)
         whole = len(view) // PAGE_SIZE
-        filled = np.frombuffer(view[: whole * PAGE_SIZE], np.uint64).reshape(whole, -1).any(axis=1)
+        filled = np.frombuffer(view[: whole * PAGE_SIZE], np.uint64).reshape(whole, PAGE_SIZE // 8).any(axis=1)
         edges = np.flatnonzero(np.diff(filled, prepend=False, append=False)) * PAGE_SIZE
         for start, stop in edges.reshape(-1, 2).tolist():
             self.put(at + start, view[start:stop])
