@@ -20,7 +20,7 @@ from pagebook.sources.spool import CHUNK, Spool
 from pagebook.units import size_text
 
 MAGIC = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
-ALWAYS = 8 << 30
+ALWAYS = 16 << 30
 MOST_TIMES = 4096
 """A file may become ``ALWAYS`` bytes, or this many times its size if that is more.  Only zeros pack tighter."""
 MOST_DICTIONARY = 256 << 20
