@@ -163,7 +163,7 @@ def test_what_grows_beyond_all_measure_is_refused_with_the_limit(
     monkeypatch.setattr(compressed, "MOST_TIMES", 100)
     bomb = lzma.compress(bytes(16 * CHUNK))
     text = refusal(tmp_path / "m", bomb, "{}@0x80000000")
-    assert text.startswith("FILE unpacks to more than 4M bytes, over 100 times its size")
+    assert text.startswith("FILE unpacks to more than 4M, over 100 times its size")
     assert text.endswith("if you trust it, unpack it yourself and open the result")
     assert opened(tmp_path / "m", lzma.compress(bytes(4 * CHUNK)), "{}@0x80000000").memory.regions[0].size == 4 * CHUNK
     monkeypatch.setattr(compressed, "MOST_TIMES", 16 * CHUNK // len(bomb) + 1)
@@ -202,6 +202,15 @@ def test_a_disk_that_fails_is_told_with_the_systems_reason(tmp_path: Path, monke
     assert refusal(tmp_path / "m", packed) == (
         "cannot unpack FILE: no temporary file can be made: No space left on device"
     )
+
+
+def test_a_size_that_no_file_system_holds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(27, "File too large")
+
+    monkeypatch.setattr("os.ftruncate", fail)
+    packed = gzip.compress(bytes(4 * PAGE))
+    assert refusal(tmp_path / "m", packed) == "cannot unpack FILE to 16384 bytes: [Errno 27] File too large"
 
 
 def test_the_temporary_file_is_where_tmpdir_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

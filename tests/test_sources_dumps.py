@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import struct
 import time
 import tracemalloc
@@ -141,6 +142,20 @@ def test_absurd_promises_are_refused(more: int, opened: Opener) -> None:
     text = refusal(opened, core([(RAM, filled(1))], more=more))
     assert text.startswith("promises memory that it does not hold, at 0x80000000 ")
     assert text.endswith("up to 1G is taken for zeros")
+
+
+def test_promises_that_memory_has_no_room_for_are_refused(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = mmap.mmap
+
+    def full(fileno: int, *rest: int, **how: int) -> mmap.mmap:
+        if fileno == -1:
+            raise OSError(12, "Cannot allocate memory")
+        return real(fileno, *rest, **how)
+
+    monkeypatch.setattr("mmap.mmap", full)
+    data = core([(RAM, filled(1))], more=PAGE)
+    with pytest.raises(BadFile, match=r"no room for the 0x1000 bytes that follow 0x80001000: .*Cannot allocate memory"):
+        opened(data)
 
 
 def test_many_small_promises_are_an_absurd_one(opened: Opener) -> None:

@@ -82,7 +82,7 @@ def unpack(buffer: mmap.mmap, name: str, progress: Callable[[int], None] | None 
         for piece in _chunks(_members(buffer, _starter(kind, name), name, kind)):
             if size + len(piece) > most:
                 raise BadFile(
-                    f"{name} unpacks to more than {size_text(most)} bytes, over {MOST_TIMES} times its size, as if "
+                    f"{name} unpacks to more than {size_text(most)}, over {MOST_TIMES} times its size, as if "
                     "made to fill the disk; if you trust it, unpack it yourself and open the result"
                 )
             spool.put_pages(size, piece)

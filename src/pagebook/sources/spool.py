@@ -15,7 +15,7 @@ from types import TracebackType
 import numpy as np
 
 from pagebook.errors import BadFile
-from pagebook.units import PAGE_SIZE, size_text
+from pagebook.units import PAGE_SIZE
 
 CHUNK = 1 << 20
 RESERVE = 64 << 20
@@ -74,7 +74,7 @@ class Spool:
             os.ftruncate(self._file.fileno(), size)
             return mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ)
         except (OSError, ValueError, OverflowError) as error:
-            raise BadFile(f"cannot unpack {self.name} to {size_text(size)} bytes: {error}") from error
+            raise BadFile(f"cannot unpack {self.name} to {size} bytes: {error}") from error
 
 
 def _folder() -> str:
