@@ -155,10 +155,10 @@ class Spaces:
         return tuple(spaces)
 
     def witnesses(self, free: npt.NDArray[np.uint64]) -> Witnesses:
-        """The frames that processes map for themselves, those that several map, and these that are free."""
+        """The frames that processes map below their size, once or more often, and these that are free."""
         every = np.concatenate([*self.mapped, np.empty(0, U64)])
         used, times = np.unique(every, return_counts=True)
-        return Witnesses(free, used, used[times > 1])
+        return Witnesses(free, used[times == 1], used[times > 1])
 
     def _table(self, p: Process) -> AddressSpace | None:
         try:
@@ -229,7 +229,7 @@ class Spaces:
         ptes = self._first_table(table)
         pages = min(page_up(p.sz) >> PAGE_SHIFT, len(ptes))
         flags = ptes[:pages]
-        own = (flags & U64(V | U)) == U64(V | U)
+        own = flags & U64(V) != 0
         frames = (flags[own] >> U64(10) & U64(self.format.ppn_mask)) << U64(PAGE_SHIFT)
         self.mapped.append(frames)
         if image is not None:
