@@ -12,7 +12,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Tags, attributes and forms by their numbers in the DWARF standard, as many as are needed here.
-ARRAY, ENUMERATION, MEMBER, POINTER, COMPILE_UNIT, STRUCT, TYPEDEF, UNION = 0x01, 0x04, 0x0D, 0x0F, 0x11, 0x13, 0x16, 0x17
+ARRAY, ENUMERATION, MEMBER, POINTER, COMPILE_UNIT, STRUCT, TYPEDEF, UNION = (
+    0x01,
+    0x04,
+    0x0D,
+    0x0F,
+    0x11,
+    0x13,
+    0x16,
+    0x17,
+)
 SUBRANGE, BASE, CONST, ENUMERATOR, SUBPROGRAM, VARIABLE, VOLATILE = 0x21, 0x24, 0x26, 0x28, 0x2E, 0x34, 0x35
 SIBLING, LOCATION, NAME, BYTE_SIZE, BIT_SIZE, CONST_VALUE, UPPER_BOUND = 0x01, 0x02, 0x03, 0x0B, 0x0D, 0x1C, 0x2F
 COUNT, MEMBER_LOCATION, DECLARATION, ENCODING, SPECIFICATION, TYPE = 0x37, 0x38, 0x3C, 0x3E, 0x47, 0x49

@@ -43,7 +43,9 @@ def test_a_variable_has_its_address_its_type_and_its_typedef():
 
 
 def test_a_variable_that_is_only_declared_is_none():
-    declared = dw.Die(dw.VARIABLE, [(dw.NAME, dw.STRP, "elsewhere"), (dw.TYPE, dw.REF4, INT), (dw.DECLARATION, dw.FLAG, 1)])
+    declared = dw.Die(
+        dw.VARIABLE, [(dw.NAME, dw.STRP, "elsewhere"), (dw.TYPE, dw.REF4, INT), (dw.DECLARATION, dw.FLAG, 1)]
+    )
     assert layouts(INT, declared).variables == ()
 
 
@@ -61,11 +63,23 @@ def test_a_struct_has_its_members_where_c_puts_them(expression, siblings):
     name = dw.array(CHAR, 16)
     inner = dw.structure("spinlock", 8, [dw.member("locked", INT, 0, expression=expression)])
     outer = dw.structure(
-        "proc", 0x1A8, [dw.member("lock", inner, 0, expression=expression), dw.member("name", name, 400, expression=expression)]
+        "proc",
+        0x1A8,
+        [dw.member("lock", inner, 0, expression=expression), dw.member("name", name, 400, expression=expression)],
     )
-    function = dw.Die(dw.SUBPROGRAM, [(dw.NAME, dw.STRING, "f")], [dw.variable("inside", INT, 0x10), dw.structure("not_me", 8, [])])
+    function = dw.Die(
+        dw.SUBPROGRAM, [(dw.NAME, dw.STRING, "f")], [dw.variable("inside", INT, 0x10), dw.structure("not_me", 8, [])]
+    )
     found = layouts(
-        INT, CHAR, name, function, inner, outer, dw.variable("one", outer, 0x8000), siblings=siblings, version=2 if expression else 4
+        INT,
+        CHAR,
+        name,
+        function,
+        inner,
+        outer,
+        dw.variable("one", outer, 0x8000),
+        siblings=siblings,
+        version=2 if expression else 4,
     )
     (one,) = found.variables
     assert isinstance(one.type, Struct)
