@@ -295,7 +295,7 @@ def _regions(name: str, member: Member) -> Regions | None:
         return Field(inner[called].offset, inner[called].type.size) if called else None
 
     start, length, end = first(_STARTS), first(_LENGTHS), first(_ENDS)
-    if start is None or start.size != 8 or (length is None and end is None):
+    if start is None or (length is None and end is None):
         return None
     used = first(_USED)
     return Regions(name, member.offset, member.type.count, member.type.element.size, start, length, end, used)

@@ -144,12 +144,15 @@ class Spaces:
         tables = [(p, table) for p in self.processes.live if p.root and (table := self._table(p)) is not None]
         names = _names(self.processes.live)
         images = {p.slot: self._image(p, table) for p, table in tables}
+        sized = "sz" in self.layout.fields
+        if not sized:
+            self.remark("struct proc has no member sz: how much memory a process has is not known; see --offsets proc.sz")
         stack = self._stack_bytes(tables, images)
         for p, table in tables:
             found = images[p.slot]
             areas = (*self._user_areas(p, table, found, stack), *self._top_areas(p, table))
             symbols = found.symbols if found else {}
-            spaces.append(Space(names[p.slot], table, areas, p.pid, p.sz, symbols, p.state))
+            spaces.append(Space(names[p.slot], table, areas, p.pid, p.sz if sized else None, symbols, p.state))
             spaces += self._other_tables(p, names[p.slot])
             self._check(p)
         return tuple(spaces)
