@@ -144,7 +144,7 @@ class _Writer:
         )
         return head + values + inside
 
-    def _value(self, form: int, value: Any) -> bytes:  # noqa: ANN401
+    def _value(self, form: int, value: Any) -> bytes:
         match form:
             case 0x06:
                 return struct.pack("<I", value)

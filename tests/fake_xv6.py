@@ -89,7 +89,8 @@ class Fake:
         self.text = random.Random(5).randbytes(ETEXT - KERNBASE)
         self.symbols = {
             "etext": ETEXT, "end": END, "trampoline": TRAMPOLINE, "uservec": TRAMPOLINE, "kalloc": KERNBASE + 64,
-            "kernel_pagetable": GLOBALS + 8, "panicked": GLOBALS + 16, "kmem": GLOBALS + 64, "supermem": GLOBALS + 0x400,
+            "kernel_pagetable": GLOBALS + 8, "panicked": GLOBALS + 16, "kmem": GLOBALS + 64,
+            "supermem": GLOBALS + 0x400,
             "disk": GLOBALS + 0x500, "stack0": GLOBALS + 0x800, "proc": PROCS, "tally": TALLY,
         }  # fmt: skip
         image = programs.KernelImage(self.symbols, ((KERNBASE, self.text),))
@@ -132,7 +133,8 @@ class Fake:
         frame = dw.structure("trapframe", 288, [dw.member("kernel_satp", uint64, 0)])
         to_frame = dw.pointer(frame)
         kinds = {
-            "lock": lock, "state": states, "pid": int4, "killed": int4, "priority": int4, "name": name, "context": context,
+            "lock": lock, "state": states, "pid": int4, "killed": int4, "priority": int4, "name": name,
+            "context": context,
             "pagetable": pagetable, "kpagetable": pagetable, "trapframe": to_frame, "usyscall": to_frame,
         }  # fmt: skip
         members = [dw.member(field, kinds.get(field, uint64), at) for field, at in self.shape.offsets.items()]
@@ -144,8 +146,10 @@ class Fake:
         run.children.append(dw.member("next", link, 0))
         stack = dw.array(char, 2 * PAGE)
         disk = dw.structure("disk", 64, [dw.member(n, pte, at) for n, at in (("desc", 8), ("avail", 16), ("used", 24))])
-        dies = [int4, uint64, char, lock, states, pte, pagetable, name, context, frame, to_frame, proc, to_proc, procs, run,
-                link, stack, disk, *self._lists(lock, link), *self._tally(int4, uint64, char, lock)]  # fmt: skip
+        dies = [
+            int4, uint64, char, lock, states, pte, pagetable, name, context, frame, to_frame, proc, to_proc, procs, run,
+            link, stack, disk, *self._lists(lock, link), *self._tally(int4, uint64, char, lock),
+        ]  # fmt: skip
         for called, kind in (
             ("kernel_pagetable", pagetable), ("panicked", int4), ("proc", procs), ("stack0", stack), ("disk", disk),
         ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""An xv6 guest read from bytes: forks of many shapes, each made of the model and held against the model's own machine."""
+"""An xv6 guest read from bytes: forks of many shapes, each made of the model and held against its own machine."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_a_struct_proc_without_a_page_table_is_told_with_the_remedy(tmp_path):
     source = fake.source()
     fake.shape = replace(fake.shape, fields=renamed)
     fake.build()
-    with pytest.raises(BadTarget, match="no member pagetable.*proc.pagetable=80"):
+    with pytest.raises(BadTarget, match=r"no member pagetable.*proc\.pagetable=80"):
         read(source, fake.path)
     found, _ = read(source, fake.path, {"proc.pagetable": dict(Shape().offsets)["pagetable"]})
     assert [s.name for s in found.spaces] == ["kernel", "init", "sh"]

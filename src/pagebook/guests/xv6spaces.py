@@ -146,7 +146,7 @@ class Spaces:
         images = {p.slot: self._image(p, table) for p, table in tables}
         sized = "sz" in self.layout.fields
         if not sized:
-            self.remark("struct proc has no member sz: how much memory a process has is not known; see --offsets proc.sz")
+            self.remark("struct proc has no member sz, so that the sizes of processes are not known; see --offsets")
         stack = self._stack_bytes(tables, images)
         for p, table in tables:
             found = images[p.slot]
