@@ -309,6 +309,20 @@ def test_a_root_that_is_none_leaves_the_space_out_with_a_remark(tmp_path):
     assert [s.name for s in read(source, fake.path)[0].spaces] == ["kernel", "init"]
 
 
+@pytest.mark.parametrize("filling", [b"\1", b"\5", b"\xff", b"\0"])
+def test_a_root_in_a_frame_that_was_freed_is_a_space_and_no_error(filling, tmp_path):
+    fake = Fake(Shape(), tmp_path)
+    fake.build()
+    source = fake.source()
+    fake.memory.write(fake.k.proc[1].pagetable, filling * PAGE)
+    found, _ = read(source, fake.path)
+    assert [s.name for s in found.spaces] == ["kernel", "init", "sh"]
+    fake.memory.write(fake.k.kernel_pagetable, filling * PAGE)
+    found, _ = read(source, fake.path)
+    assert [s.name for s in found.spaces] == ["kernel", "init", "sh"]
+    assert sum(Ledger(found).counts().values()) == fake.shape.ram // PAGE
+
+
 def test_a_torn_name_is_cut_and_cleaned(tmp_path):
     fake = Fake(Shape(), tmp_path)
     fake.build()

@@ -207,12 +207,15 @@ class Spaces:
         found = program(self.kernel, p.name) if p.name else None
         if found is None:
             return None
-        pa = table.translate(found.entry) if found.entry < self.trapframe else None
-        if pa is None or not found.code:
-            return found if found.code else None
         code = found.code[: PAGE_SIZE - (found.entry & PAGE_MASK)]
-        if self.memory.answers(pa, len(code)) and pa in self.memory and self.memory.read(pa, len(code)) == code:
-            return found
+        try:
+            pa = table.translate(found.entry) if code else None
+            if pa is None:  # not loaded yet, in a kernel that loads pages when they are touched
+                return found if code else None
+            if self.memory.read(pa, len(code)) == code:
+                return found
+        except PagebookError:
+            return None
         self.remark(
             f"process {p.pid} is called {p.name}, but does not run user/_{p.name} as it lies beside the kernel: its "
             "symbols are not used"
