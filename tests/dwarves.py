@@ -12,20 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Tags, attributes and forms by their numbers in the DWARF standard, as many as are needed here.
-ARRAY, ENUMERATION, MEMBER, POINTER, COMPILE_UNIT, STRUCT, TYPEDEF, UNION = (
-    0x01,
-    0x04,
-    0x0D,
-    0x0F,
-    0x11,
-    0x13,
-    0x16,
-    0x17,
-)
+ARRAY, ENUMERATION, MEMBER, POINTER = 0x01, 0x04, 0x0D, 0x0F
+COMPILE_UNIT, STRUCT, TYPEDEF, UNION = 0x11, 0x13, 0x16, 0x17
 SUBRANGE, BASE, CONST, ENUMERATOR, SUBPROGRAM, VARIABLE, VOLATILE = 0x21, 0x24, 0x26, 0x28, 0x2E, 0x34, 0x35
 SIBLING, LOCATION, NAME, BYTE_SIZE, BIT_SIZE, CONST_VALUE, UPPER_BOUND = 0x01, 0x02, 0x03, 0x0B, 0x0D, 0x1C, 0x2F
 COUNT, MEMBER_LOCATION, DECLARATION, ENCODING, SPECIFICATION, TYPE = 0x37, 0x38, 0x3C, 0x3E, 0x47, 0x49
 DATA4, DATA8, STRING, BLOCK1, STRP, FLAG, REF4, SDATA = 0x06, 0x07, 0x08, 0x0A, 0x0E, 0x0C, 0x13, 0x0D
+
+ADDR_BASE, SEC_OFFSET, EXPRLOC = 0x73, 0x17, 0x18
 
 
 @dataclass(eq=False)
@@ -95,9 +89,20 @@ def sleb(value: int) -> bytes:
             return bytes(out)
 
 
-def sections(dies: Sequence[Die], *, version: int = 4, siblings: bool = True) -> dict[str, bytes]:
-    """.debug_info, .debug_abbrev and .debug_str of one unit of these entries."""
-    return _Writer(siblings).write(dies, version)
+def indexed(name: str, kind: Die, number: int) -> Die:
+    """A variable as DWARF 5 may write it: its address is the one of that number in a table."""
+    return Die(VARIABLE, [(NAME, STRP, name), (TYPE, REF4, kind), (LOCATION, EXPRLOC, b"\xa1" + uleb(number))])
+
+
+def sections(
+    dies: Sequence[Die], *, version: int = 4, siblings: bool = True, addresses: Sequence[int] = ()
+) -> dict[str, bytes]:
+    """.debug_info, .debug_abbrev and .debug_str of one unit of these entries; with ``addresses`` also .debug_addr."""
+    found = _Writer(siblings).write(dies, version, bool(addresses))
+    if addresses:
+        table = struct.pack("<HBB", 5, 8, 0) + struct.pack(f"<{len(addresses)}Q", *addresses)
+        found[".debug_addr"] = struct.pack("<I", len(table)) + table
+    return found
 
 
 class _Writer:
@@ -106,12 +111,14 @@ class _Writer:
         self.strings = bytearray(b"\0")
         self.abbreviations: dict[tuple[Any, ...], int] = {}
 
-    def write(self, dies: Sequence[Die], version: int) -> dict[str, bytes]:
-        top = Die(COMPILE_UNIT, [(NAME, STRP, "kernel/fake.c")], list(dies))
+    def write(self, dies: Sequence[Die], version: int, addresses: bool) -> dict[str, bytes]:
+        base = [(ADDR_BASE, SEC_OFFSET, 8)] if addresses else []
+        top = Die(COMPILE_UNIT, [(NAME, STRP, "kernel/fake.c"), *base], list(dies))
+        rest = struct.pack("<HIB", version, 0, 8) if version < 5 else struct.pack("<HBBI", version, 1, 8, 0)
         body = b""
         for _ in range(2):  # the first time to find the offsets, the second to write them
-            body = self._die(top, 11, top=True)
-        header = struct.pack("<IHIB", len(body) + 7, version, 0, 8)
+            body = self._die(top, 4 + len(rest), top=True)
+        header = struct.pack("<I", len(body) + len(rest)) + rest
         table = b"".join(
             uleb(number) + uleb(tag) + bytes([children]) + b"".join(uleb(a) + uleb(f) for a, f in forms) + b"\0\0"
             for (tag, children, forms), number in self.abbreviations.items()
@@ -152,7 +159,7 @@ class _Writer:
                 return struct.pack("<Q", value % (1 << 64))
             case 0x08:
                 return value.encode() + b"\0"
-            case 0x0A:
+            case 0x0A | 0x18:
                 return bytes([len(value)]) + value
             case 0x0C:
                 return bytes([value])

@@ -52,6 +52,7 @@ class Shape:
     ``lists``: ``one``, ``harts`` (an array of kmem), ``super`` (a second list in it), ``apart`` (a struct of its own
     for superpages).  ``tally``: None, ``u8``, ``int``, ``member`` (of a struct with a lock), ``records`` (with a lock
     each), ``pointer`` (made after the image).  ``pointers``: proc is an array of pointers.
+    ``mark``: a pointer has the address of the first frame that is counted.
     """
 
     fields: tuple[tuple[str, int], ...] = PLAIN
@@ -61,6 +62,7 @@ class Shape:
     first: int = KERNBASE
     states: Any = None
     pointers: bool = False
+    mark: bool = False
     rev: str = "2022"
     ram: int = 4 << 20
 
@@ -137,6 +139,10 @@ class Fake:
             "context": context,
             "pagetable": pagetable, "kpagetable": pagetable, "trapframe": to_frame, "usyscall": to_frame,
         }  # fmt: skip
+        vma = dw.structure(
+            "vma", 24, [dw.member("used", int4, 0), dw.member("addr", uint64, 8), dw.member("len", int4, 16)]
+        )
+        kinds["vma"] = vmas = dw.array(vma, 4)
         members = [dw.member(field, kinds.get(field, uint64), at) for field, at in self.shape.offsets.items()]
         proc = dw.structure("proc", self.shape.stride, members)
         to_proc = dw.pointer(proc)
@@ -148,7 +154,7 @@ class Fake:
         disk = dw.structure("disk", 64, [dw.member(n, pte, at) for n, at in (("desc", 8), ("avail", 16), ("used", 24))])
         dies = [
             int4, uint64, char, lock, states, pte, pagetable, name, context, frame, to_frame, proc, to_proc, procs, run,
-            link, stack, disk, *self._lists(lock, link), *self._tally(int4, uint64, char, lock),
+            link, stack, disk, vma, vmas, *self._lists(lock, link), *self._tally(int4, uint64, char, lock),
         ]  # fmt: skip
         for called, kind in (
             ("kernel_pagetable", pagetable), ("panicked", int4), ("proc", procs), ("stack0", stack), ("disk", disk),
@@ -197,8 +203,9 @@ class Fake:
                 records = dw.array(record, self.frames)
                 return [record, records, dw.variable("tally", records, TALLY)]
             case "pointer":
-                to_int = dw.pointer(int4)
-                return [to_int, dw.variable("tally", to_int, TALLY)]
+                to_int, to_char = dw.pointer(int4), dw.pointer(char)
+                mark = [to_char, dw.variable("mark", to_char, TALLY + 8)] if self.shape.mark else []
+                return [to_int, dw.variable("tally", to_int, TALLY), *mark]
         return []
 
     # What stands in its memory.
@@ -271,6 +278,7 @@ class Fake:
         if self.shape.tally == "pointer":
             at = self.tally_room
             self.memory.write64(TALLY, at)
+            self.memory.write64(TALLY + 8, self.shape.first)
         for number in range(self.frames):
             pa = self.shape.first + number * PAGE
             used = END <= pa < KERNBASE + self.shape.ram and pa not in free

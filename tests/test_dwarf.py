@@ -42,6 +42,11 @@ def test_a_variable_has_its_address_its_type_and_its_typedef():
     assert found.variable("tocks") is None
 
 
+def test_addresses_in_a_table_of_their_own_are_found_there():
+    found = layouts(INT, dw.indexed("a", INT, 1), dw.indexed("b", INT, 0), version=5, addresses=[0x8000, 0x9000])
+    assert [(v.name, v.address) for v in found.variables] == [("a", 0x9000), ("b", 0x8000)]
+
+
 def test_a_variable_that_is_only_declared_is_none():
     declared = dw.Die(
         dw.VARIABLE, [(dw.NAME, dw.STRP, "elsewhere"), (dw.TYPE, dw.REF4, INT), (dw.DECLARATION, dw.FLAG, 1)]

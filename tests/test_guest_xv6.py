@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dwarves as dw
 from fake_xv6 import (
     END,
     ETEXT,
@@ -147,6 +148,80 @@ def test_counts_made_after_the_image_are_found_and_their_frames_are_the_kernels(
     assert found.counts == ("tally", room, 4, 1024, KERNBASE), remarks
     assert Ledger(found).role_of(fake.k.kmem.frames()[:0]).tolist() == []
     assert any(area.start == room and "kernel" in area.name for area in found.areas)
+
+
+def test_counts_from_a_frame_that_only_a_pointer_knows_are_found(tmp_path):
+    first = page_up(END) + 3 * PAGE
+    fake = Fake(Shape(tally="pointer", first=first, mark=True), tmp_path)
+    fake.tally_room = END + 1
+    rest = [pa for pa in fake.k.kmem.frames().tolist() if pa >= first]
+    fake.k.kmem.head = fake.chain(rest)
+    found, remarks = look(fake)
+    assert found.counts == ("tally", END + 1, 4, fake.frames, first), remarks
+
+
+def test_counts_that_stay_when_frames_are_freed_are_counts_all_the_same(tmp_path):
+    fake = Fake(Shape(tally="int"), tmp_path)
+    frame = share(fake)
+    fake.shared = dict.fromkeys(fake.k.kmem.frames().tolist(), 1) | {frame: 2}
+    assert look(fake)[0].counts is not None
+
+
+def test_of_two_arrays_that_could_be_counts_neither_is_used_until_one_is_told(tmp_path):
+    fake = Fake(Shape(tally="int"), tmp_path)
+    twin = fake.dies
+
+    def dies() -> Any:
+        made = twin()
+        numbers = next(die for die in made if die.tag == 0x34 and die.attributes[0][2] == "tally").attributes[1][2]
+        return [*made, dw.variable("twin", numbers, TALLY + 0x10000)]
+
+    fake.dies = dies  # type: ignore[method-assign]
+    fake.build()
+    source = fake.source()
+    fake.memory.write(TALLY + 0x10000, fake.memory.read(TALLY, 4 * fake.frames))
+    found, remarks = read(source, fake.path)
+    assert found.counts is None
+    assert any("tally and twin can each be" in remark and "tally.base=0x80000000" in remark for remark in remarks)
+    found, remarks = read(source, fake.path, {"twin.base": KERNBASE})
+    assert found.counts == ("twin", TALLY + 0x10000, 4, fake.frames, KERNBASE)
+    assert remarks == ()
+
+
+def test_an_array_called_like_counts_that_counts_nothing_is_said(tmp_path):
+    fake = Fake(Shape(tally="member"), tmp_path)
+    fake.build()
+    source = fake.source()
+    fake.memory.write(TALLY + 24, bytes(4 * fake.frames))
+    found, remarks = read(source, fake.path)
+    assert found.counts is None
+    assert any(remark.startswith("tally.cnt has a number for each frame") for remark in remarks)
+
+
+def test_what_a_process_has_mapped_is_an_area(tmp_path):
+    fake = Fake(Shape(fields=(*PLAIN, ("vma", 96))), tmp_path)
+    fake.build()
+    source = fake.source()
+    at = fake.address(1, "vma")
+    for number, (used, start, size) in enumerate(
+        [(1, 0x10_0000, 5000), (0, 0x20_0000, PAGE), (1, 0, 0), (1, 1 << 60, 1)]
+    ):
+        fake.memory.write32(at + 24 * number, used)
+        fake.memory.write64(at + 24 * number + 8, start)
+        fake.memory.write32(at + 24 * number + 16, size)
+    found, _ = read(source, fake.path)
+    assert [area for area in found.space("sh").areas if area.name == "mmap"] == [(0x10_0000, 2 * PAGE, "mmap")]
+
+
+def test_a_kernel_stack_is_as_long_as_its_pages_go_on(tmp_path):
+    fake = Fake(Shape(), tmp_path)
+    frame = fake.k.kmem.alloc()
+    assert frame is not None
+    fake.k.table(fake.k.kernel_pagetable).map(fake.k.proc[0].kstack + PAGE, PAGE, frame, R | W)
+    found, remarks = look(fake)
+    stacks = [area for area in found.space("kernel").areas if area.name.startswith("stack")]
+    assert [(a.size, a.name) for a in stacks[:2]] == [(2 * PAGE, "stack of process 1"), (PAGE, "stack of process 2")]
+    assert remarks == ()
 
 
 def test_counts_in_records_are_named_and_not_read(tmp_path):
