@@ -28,6 +28,7 @@ from fake_xv6 import (
     Shape,
 )
 from pagebook.errors import BadFile, BadTarget, PagebookError
+from pagebook.guests import kernelfile
 from pagebook.guests.kernelfile import kernel_file
 from pagebook.guests.xv6 import Reading, read, recognised
 from pagebook.ledger import Ledger, Role
@@ -602,3 +603,22 @@ def test_any_damage_to_memory_is_a_machine_or_a_sentence(whole, anywhere, global
         return
     assert all(isinstance(remark, str) for remark in remarks)
     assert sum(Ledger(found).counts().values()) == len(room) // PAGE
+
+
+@given(st.lists(st.tuples(st.integers(64, 1 << 16), st.binary(min_size=1, max_size=8)), min_size=1, max_size=6))
+def test_any_damage_to_the_kernels_file_is_a_machine_or_a_sentence(whole, changes):
+    path, data = whole
+    room = bytearray(path.read_bytes())
+    for at, octets in changes:
+        at %= len(room) - len(octets)
+        room[at : at + len(octets)] = octets
+    damaged = path.parent / "damaged"
+    damaged.write_bytes(room)
+    try:
+        kernel = kernel_file(damaged)
+        read(Source("guest", Memory([Region(KERNBASE, data)])), kernel)
+    except PagebookError as error:
+        assert str(error)
+    finally:
+        damaged.unlink()  # and with it the stamp by which the next would be taken for this one
+        kernelfile._kernels.clear()
