@@ -167,8 +167,8 @@ class Qemu:
                 return
         gdb = self.process.options.gdb if self.process else None
         if not self.process or not gdb:
-            why = self._silent or "this QEMU has no monitor to ask for it"
-            raise BadTarget(f"the guest cannot be stopped: {why}; add to the Makefile: {MONITOR_LINE}")
+            why = self._silent or f"this QEMU has no monitor to ask for it; add to the Makefile: {MONITOR_LINE}"
+            raise BadTarget(f"the guest cannot be stopped: {why}")
         with self._stopped_by_gdb(self.process, gdb):
             yield
 
