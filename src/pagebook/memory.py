@@ -76,12 +76,18 @@ class Region:
 
     def take(self, index: Indices, out: Pages | None = None) -> Pages:
         """The whole pages of these numbers, copied, into ``out`` if given."""
-        return self.pages.take(index, axis=0, out=out, mode="clip")
+        if self.pages.flags.aligned:
+            return self.pages.take(index, axis=0, out=out, mode="clip")
+        chosen: Pages = self.pages[index]  # NumPy's take first copies all of what is not aligned
+        if out is not None:
+            out[...] = chosen
+        return chosen
 
     def words_at(self, offsets: npt.NDArray[np.uint64], width: int = 8) -> npt.NDArray[Any]:
         """The words, ``width`` bytes each (8 or 4), at these offsets, which are multiples of it."""
         words = np.frombuffer(self.words if width == 8 else self.words32, dtype=f"<u{width}")
-        return words.take((offsets >> U64(3 if width == 8 else 2)).astype(np.intp))
+        index = (offsets >> U64(3 if width == 8 else 2)).astype(np.intp)
+        return words.take(index) if words.flags.aligned else words[index]
 
 
 class FetchedRegion(Region):
