@@ -27,7 +27,8 @@ for path, shared in [word.split(":") for word in sys.argv[1:]]:
     file = open(path, "r+b")
     data = file.read()
     if shared != "private":
-        block = mmap.mmap(file.fileno(), len(data), access=mmap.ACCESS_COPY if shared == "copied" else mmap.ACCESS_WRITE)
+        access = mmap.ACCESS_COPY if shared == "copied" else mmap.ACCESS_WRITE
+        block = mmap.mmap(file.fileno(), len(data), access=access)
         start = ctypes.addressof(ctypes.c_char.from_buffer(block))
     else:
         block = mmap.mmap(-1, len(data) + 8192, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
