@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import tempfile
 import threading
 from contextlib import ExitStack
 from functools import partial
@@ -518,6 +519,35 @@ def test_a_block_smaller_than_ram_is_told(scene: Scene):
     scene.start("-m", "1T")
     with pytest.raises(BadTarget, match="QEMU 5 has no block of 1T for its RAM"):
         scene.find()
+
+
+def test_a_look_outlives_the_way_to_it_where_it_can(scene: Scene):
+    scene.start()
+    with Qemu.find("qemu", proc=scene.proc, uid=1000) as qemu:
+        source = qemu.look()
+    same_tables(source)
+    with pytest.raises(SourceLost, match="was let go of; find it again"):
+        qemu.look()
+
+
+def test_a_look_through_a_monitor_ends_with_it_and_leaves_no_file(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    (scene.proc / "self").mkdir(parents=True)
+    made: list[str] = []
+    real = tempfile.mkdtemp
+
+    def record(**more: object) -> str:
+        made.append(real(dir=scene.path))
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", record)
+    fake = scene.monitor(None, ram=(BASE, RAM))
+    with Qemu.find(f"qmp:{fake.path}", proc=scene.proc) as qemu:
+        source = qemu.look()
+        same_tables(source)
+        assert list(Path(made[0]).iterdir()) == []
+    assert [path for path in made if Path(path).exists()] == []
+    with pytest.raises(SourceLost, match="was let go of before all was read through it"):
+        source.memory.read64(BASE)
 
 
 def test_it_lets_go_of_everything_when_it_is_closed(scene: Scene):

@@ -158,6 +158,8 @@ class Monitor:
             )
 
     def _lost(self) -> SourceLost:
+        if self._socket.fileno() < 0:
+            return SourceLost(f"the monitor at {self.where} was let go of before all was read through it")
         return SourceLost(f"QEMU has closed its monitor at {self.where}; the guest has ended")
 
 
