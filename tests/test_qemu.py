@@ -539,8 +539,8 @@ def test_a_look_through_a_monitor_ends_with_it_and_leaves_no_file(scene: Scene, 
         made.append(real(dir=scene.path))
         return made[-1]
 
-    monkeypatch.setattr(tempfile, "mkdtemp", record)
     fake = scene.monitor(None, ram=(BASE, RAM))
+    monkeypatch.setattr(tempfile, "mkdtemp", record)
     with Qemu.find(f"qmp:{fake.path}", proc=scene.proc) as qemu:
         source = qemu.look()
         same_tables(source)
