@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,20 @@ def test_a_stub_that_does_not_answer_has_a_debugger():
         with pytest.raises(BadTarget, match="a debugger is connected to it already; detach that"):
             stub(fake, 0.1)
         client.detach()
+
+
+def test_a_connection_whose_turn_came_too_late_lets_the_guest_go_on():
+    with open_for(FakeStub(HARTS)) as fake:
+        client = stub(fake)
+        with pytest.raises(BadTarget):
+            stub(fake, 0.1)
+        client.detach()
+        fake.asked.clear()
+        deadline = time.monotonic() + 5
+        while not (fake.asked[-1:] == ["D;1"] and fake.running) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert fake.asked[-1] == "D;1"
+        assert fake.running
 
 
 def test_a_stub_that_goes_away_is_told():
