@@ -1,0 +1,1 @@
+"""A Machine out of bytes: what each room here knows is one kind of guest."""
