@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from calls import SMALL, call, saved
 from elves import CORE, READ, build_elf, note
 from pagebook.errors import BadFile, PagebookError, ReadOnlyMemory
+from pagebook.frames import FreeList
 from pagebook.machine import Area, Hart, Machine, Space, to_note
 from pagebook.memory import Memory, Region
 from pagebook.pagetable import PageTable
@@ -46,10 +47,8 @@ def test_a_booted_machine_comes_back_with_every_byte_and_every_name(tmp_path: Pa
     ]
     for mine, theirs in zip(old.spaces, new.spaces, strict=True):
         assert scan(mine.table).mappings.tolist() == scan(theirs.table).mappings.tolist()
-    free, again = old.free_list(), new.free_list()
-    assert free is not None
-    assert again is not None
-    assert again.frames().tolist() == free.frames().tolist() == k.kmem.frames().tolist()
+    (free,), (again,) = old.free_lists(), new.free_lists()
+    assert again.frames.tolist() == free.frames.tolist() == k.kmem.frames().tolist()
 
 
 def test_a_machine_saved_again_from_its_file_is_the_same_file(tmp_path: Path) -> None:
@@ -125,8 +124,10 @@ def test_untouched_ram_is_a_hole_in_the_file_and_reads_as_zeros(tmp_path: Path) 
 def test_a_saved_machine_is_read_only() -> None:
     before = saved().read_bytes()
     opened = read_core(saved())
-    frames = opened.free_list()
-    assert frames is not None
+    assert opened.free_range is not None
+    assert opened.pools is not None
+    frames = FreeList(opened.memory, *opened.free_range)
+    frames.head = opened.pools[0].head
     for change in (
         lambda: opened.memory.write64(0x8000_0000, 1),
         lambda: opened.memory.write(0x8010_0000, b"x"),
@@ -215,9 +216,8 @@ def core(
 ) -> bytes:
     """A core with a page of RAM, a root in it, and a note in which ``changes`` are made."""
     good = {
-        "version": 1, "name": "a machine", "harts": [[0, 0]], "symbols": {"end": 5}, "areas": [[0, 1, "x"]],
-        "free_head": None, "free_range": None,
-        "spaces": [{"name": "kernel", "format": "sv39", "root": 0x8000_0000, "pid": None, "size": None, "areas": []}],
+        "version": 2, "name": "a machine", "harts": [[0, 0, None, []]], "symbols": {"end": 5}, "areas": [[0, 1, "x"]],
+        "devices": [], "pools": None, "free_range": None, "counts": None, "guest": "", "spaces": [space()],
     }  # fmt: skip
     text = json.dumps({**good, **changes} if contents is None else contents).encode()
     segments = [(pa, len(data), len(data), READ, data) for pa, data in loads or [(0x8000_0000, bytes(PAGE))]]
@@ -225,7 +225,8 @@ def core(
 
 
 def space(**changes: object) -> dict[str, object]:
-    return {"name": "k", "format": "sv39", "root": 0x8000_0000, "pid": None, "size": None, "areas": [], **changes}
+    good = {"name": "kernel", "format": "sv39", "root": 0x8000_0000, "pid": None, "size": None, "areas": []}
+    return {**good, "symbols": {}, "state": None, **changes}
 
 
 @pytest.fixture
@@ -273,16 +274,16 @@ def test_notes_of_others_are_passed_over(tmp_path: Path) -> None:
         (core(loads=[(0x8000_0000, bytes(PAGE)), (0x8000_1800, bytes(PAGE))]), "is not page-aligned"),
         (core(loads=[(0x8000_0000, bytes(PAGE)), (1 << 56, bytes(PAGE))]), "does not fit in 56 bits"),
         (core(loads=[(0x8000_0000, bytes(PAGE - 8))]), "outside memory"),
-        (core([]), "has version None; this pagebook reads version 1"),
+        (core([]), "has version None; this pagebook reads version 2"),
         (core(7), "has version None"),
-        (core(version=2), "has version 2"),
+        (core(version=1), "has version 1"),
         (core(version="1"), "has version '1'"),
-        (core({"version": 1}), "is damaged: KeyError: 'name'"),
+        (core({"version": 2}), "is damaged: KeyError: 'devices'"),
         (core(name=None), "is damaged: TypeError: None is no text"),
         (core(harts=None), "is damaged: TypeError"),
         (core(harts=[[0]]), "is damaged: ValueError"),
-        (core(harts=[[0, -1]]), "is damaged: TypeError: -1 is no address"),
-        (core(harts=[[0, 1 << 64]]), "is damaged: TypeError: 18446744073709551616 is no address"),
+        (core(harts=[[0, -1, None, []]]), "is damaged: TypeError: -1 is no address"),
+        (core(harts=[[0, 1 << 64, None, []]]), "is damaged: TypeError: 18446744073709551616 is no address"),
         (core(symbols=[]), "is damaged: AttributeError"),
         (core(symbols={"end": 1.5}), "is damaged: TypeError: 1.5 is no address"),
         (core(symbols={"end": True}), "is damaged: TypeError: True is no address"),
@@ -299,9 +300,9 @@ def test_notes_of_others_are_passed_over(tmp_path: Path) -> None:
         (core(spaces=[space(root="0x80000000")]), "is damaged: TypeError: '0x80000000' is no address"),
         (core(spaces=[space(pid="1")]), "is damaged: TypeError"),
         (core(spaces=[space(size=-4)]), "is damaged: TypeError"),
-        (core(free_head=0, free_range=[1, 2, 3]), "is damaged: ValueError"),
-        (core(free_head=0, free_range=[0x8000_1000, 0x8000_0000]), "before it starts"),
-        (core(free_head=0, free_range=[0x8000_0000, 0x8000_2000]), "outside memory"),
+        (core(pools=[], free_range=[1, 2, 3]), "is damaged: ValueError"),
+        (core(pools=[], free_range=[0x8000_1000, 0x8000_0000]), "before it starts"),
+        (core(pools=[], free_range=[0x8000_0000, 0x8000_2000]), "outside memory"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_believed_is_refused(data: bytes, why: str, refused: Callable[[bytes], str]) -> None:
@@ -333,12 +334,10 @@ def test_a_segment_longer_in_memory_than_in_the_file_holds_what_the_file_holds(t
     assert [(r.base, r.size) for r in read_core(tmp_path / "m").memory.regions] == [(0x8000_0000, PAGE)]
 
 
-def test_a_damaged_free_list_is_an_error_only_for_who_asks_for_it(tmp_path: Path) -> None:
-    (tmp_path / "m").write_bytes(core(free_head=0x9000_0000, free_range=[0x8000_0000, 0x8000_1000]))
-    frames = read_core(tmp_path / "m").free_list()
-    assert frames is not None
-    with pytest.raises(PagebookError, match="the free list leads to 0x90000000"):
-        frames.frames()
+def test_a_damaged_free_list_is_told_only_to_who_asks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "m").write_bytes(core(pools=[["free", 0x9000_0000, PAGE]], free_range=[0x8000_0000, 0x8000_1000]))
+    (found,) = read_core(tmp_path / "m").free_lists()
+    assert str(found.broken).startswith("the free list leads to 0x90000000")
     call(["tree", tmp_path / "m"]).must(0)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagebook.errors import BadAddress, BadFile, BadTarget, OutsideMemory, PagebookError
-from pagebook.machine import NOTE_VERSION, Area, Hart, Machine, Space, from_note, to_note
+from pagebook.machine import NOTE_VERSION, Area, Counts, Hart, Machine, Pool, Space, from_note, to_note
 from pagebook.memory import Memory
 from pagebook.sv import SV32, SV39, SV48, SV57
 from pagebook.table import AddressSpace
@@ -30,13 +30,15 @@ def full() -> Machine:
             Space("kernel", WORLD.table, (Area(0x3FFFFFD000, PAGE, "stack of 0"),)),
             Space("init", AddressSpace(WORLD.memory, BASE, SV48), (Area(0, PAGE, "code"),), 1, 0x4000, {"main": 0}),
             Space("sh", AddressSpace(WORLD.memory, BASE, SV57), (), pid=2, size=0),
-            Space("32", AddressSpace(WORLD.memory, BASE, SV32), (), pid=77),
+            Space("32", AddressSpace(WORLD.memory, BASE, SV32), (), pid=77, state="run"),
         ),
-        harts=(Hart(0, SV39.satp(ROOT)), Hart(1, 0)),
+        harts=(Hart(0, SV39.satp(ROOT)), Hart(1, None, "S", (BASE, 1))),
         symbols={"end": BASE + 8, "etext": (1 << 64) - 1},
         areas=(Area(BASE, PAGE, "kernel image"),),
-        free_head=WORLD.frames.head,
+        pools=(Pool("free", WORLD.frames.head), Pool("large", 0, 2 << 20)),
         free_range=(BASE, BASE + 16 * PAGE),
+        counts=Counts("refs", BASE + PAGE, 1, 16, BASE),
+        guest="xv6",
     )
 
 
@@ -46,16 +48,16 @@ BARE = Machine("bare", WORLD.memory, ())
 def parts(machine: Machine) -> tuple:
     """All that a machine says, with its tables as root and format."""
     spaces = tuple(
-        (s.name, s.table.root, s.table.format, s.areas, s.pid, s.size, dict(s.symbols)) for s in machine.spaces
+        (s.name, s.table.root, s.table.format, s.areas, s.pid, s.size, dict(s.symbols), s.state) for s in machine.spaces
     )
     return (
-        machine.name, spaces, machine.harts, dict(machine.symbols), machine.areas, machine.free_head,
-        machine.free_range,
+        machine.name, spaces, machine.harts, dict(machine.symbols), machine.areas, machine.pools,
+        machine.free_range, machine.counts, machine.guest,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    "machine", [full(), BARE, Machine("empty list", WORLD.memory, (), free_head=0, free_range=(BASE, BASE))]
+    "machine", [full(), BARE, Machine("empty list", WORLD.memory, (), pools=(), free_range=(BASE, BASE))]
 )
 def test_a_machine_comes_back_from_its_note_through_json_with_nothing_lost(machine: Machine):
     again = from_note(json.loads(json.dumps(to_note(machine))), machine.memory)
@@ -65,38 +67,34 @@ def test_a_machine_comes_back_from_its_note_through_json_with_nothing_lost(machi
     assert again.memory.devices == machine.memory.devices
 
 
-def test_a_note_from_before_there_were_devices_and_programs_symbols_is_read():
-    note = to_note(full())
-    del note["devices"]
-    for space in note["spaces"]:
-        del space["symbols"]
-    again = from_note(note, WORLD.memory)
-    assert again.memory.devices == ()
-    assert [dict(space.symbols) for space in again.spaces] == [{}] * 4
-
-
 def test_the_note_is_the_plain_data_that_is_promised():
     note = to_note(full())
-    assert note["version"] == NOTE_VERSION == 1
+    assert note["version"] == NOTE_VERSION == 2
     assert set(note) == {
-        "version", "name", "spaces", "harts", "symbols", "areas", "devices", "free_head", "free_range",
+        "version", "name", "spaces", "harts", "symbols", "areas", "devices", "pools", "free_range", "counts",
+        "guest",
     }  # fmt: skip
     assert note["spaces"][1] == {
         "name": "init", "format": "sv48", "root": BASE, "pid": 1, "size": 0x4000, "areas": [[0, PAGE, "code"]],
-        "symbols": {"main": 0},
+        "symbols": {"main": 0}, "state": None,
     }  # fmt: skip
-    assert (note["harts"], note["free_range"]) == ([[0, SV39.satp(ROOT)], [1, 0]], [BASE, BASE + 16 * PAGE])
+    assert (note["harts"], note["free_range"]) == (
+        [[0, SV39.satp(ROOT), None, []], [1, None, "S", [BASE, 1]]],
+        [BASE, BASE + 16 * PAGE],
+    )
     assert to_note(BARE)["free_range"] is None
 
 
 @pytest.mark.parametrize(
     ("note", "version"),
-    [(None, "None"), ([], "None"), ("note", "None"), ({}, "None"), ({"version": 2}, "2"), ({"version": "1"}, "'1'")],
+    [(None, "None"), ([], "None"), ("note", "None"), ({}, "None"), ({"version": 1}, "1"), ({"version": "1"}, "'1'")],
 )
 def test_a_note_of_another_version_or_no_note_at_all_is_refused(note: Any, version: str):
     with pytest.raises(BadFile) as caught:
         from_note(note, WORLD.memory)
-    assert str(caught.value) == f"the note of this saved machine has version {version}; this pagebook reads version 1"
+    assert str(caught.value) == (
+        f"the note of this saved machine has version {version}; this pagebook reads version 2: save it anew"
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,7 +111,16 @@ def test_a_note_of_another_version_or_no_note_at_all_is_refused(note: Any, versi
         (("free_range",), [1, 2, 3], "ValueError: too many values to unpack (expected 2)"),
         (("symbols",), [], "AttributeError: 'list' object has no attribute 'items'"),
         (("symbols", "end"), 1.5, "TypeError: 1.5 is no address"),
-        (("harts", 0), [1], "ValueError: not enough values to unpack (expected 2, got 1)"),
+        (
+            ("harts", 0),
+            [1],
+            "ValueError: not enough values to unpack (expected 4, got 1)",
+        ),
+        (("pools", 0), ["free", 0, 5], "ValueError: frames of 5 bytes"),
+        (("pools", 1, 2), 3 << 20, "ValueError: frames of 3145728 bytes"),
+        (("pools", 1, 0), 1, "TypeError: 1 is no text"),
+        (("counts", 2), 3, "ValueError: counts of 3 bytes"),
+        (("guest",), None, "TypeError: None is no text"),
         (("areas", 0, 2), None, "TypeError: None is no text"),
         (("devices",), [[1]], "ValueError: not enough values to unpack (expected 2, got 1)"),
         (("devices",), [[-1, 5]], "TypeError: -1 is no address"),
@@ -139,8 +146,8 @@ def test_a_note_over_another_memory_says_what_is_outside_it():
     note["spaces"] = []
     with pytest.raises(OutsideMemory):
         from_note(note, small)
-    note["free_range"] = None
-    assert from_note(note, small).free_list() is None
+    note["free_range"] = note["counts"] = None
+    assert from_note(note, small).free_lists() == []
     with pytest.raises(BadAddress):
         from_note({**note, "spaces": [{**to_note(full())["spaces"][0], "root": BASE + 8}]}, small)
 
@@ -182,9 +189,7 @@ def test_a_note_with_anything_deleted_or_replaced_is_a_machine_or_a_pagebook_err
             continue  # an earlier change removed the place of this one
     try:
         machine = from_note(note, WORLD.memory)
-        frames = machine.free_list()
-        if frames is not None:
-            frames.frames()
+        machine.free_lists()
     except PagebookError:
         return
     assert from_note(to_note(machine), WORLD.memory).name == machine.name
@@ -207,15 +212,11 @@ def test_a_space_that_is_not_there_is_refused_with_the_names_there_are(name: str
     assert str(caught.value) == f"bare has no address space {name!r}; it has none at all"
 
 
-def test_the_free_list_of_a_machine_is_read_from_its_memory():
-    frames = full().free_list()
-    assert frames is not None
-    assert frames.frames().tolist() == WORLD.frames.frames().tolist()
-    assert len(frames.frames()) == 15
-    assert BARE.free_list() is None
-    assert Machine("half", WORLD.memory, (), free_head=BASE).free_list() is None
-    assert Machine("half", WORLD.memory, (), free_range=(BASE, BASE + PAGE)).free_list() is None
-
-
-def test_an_area_ends_after_its_last_byte():
-    assert Area(0x1000, 0x2000, "x").end == 0x3000
+def test_the_free_lists_of_a_machine_are_read_from_its_memory():
+    small, large = full().free_lists()
+    assert small.frames.tolist() == WORLD.frames.frames().tolist()
+    assert len(small.frames) == 15
+    assert (small.broken, large.broken, len(large.frames)) == (None, None, 0)
+    assert BARE.free_lists() == []
+    assert Machine("half", WORLD.memory, (), pools=(Pool("free", BASE),)).free_lists() == []
+    assert Machine("half", WORLD.memory, (), free_range=(BASE, BASE + PAGE)).free_lists() == []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pagebook.errors import BadAddress, TooManyMappings
 from pagebook.ledger import Ledger
-from pagebook.machine import Area, Machine, Space
+from pagebook.machine import Area, Machine, Pool, Space
 from pagebook.memory import Memory, Region
 from pagebook.scan import scan
 from pagebook.sv import FORMATS, RWX, SV32, SV39, SV48, SV57, A, D, Format, R, U, V, W, X
@@ -263,7 +263,11 @@ def test_a_short_free_list_is_shown_whole(count: int, shown: str) -> None:
         world.frames.free(0x8000_0000 + page * PAGE)
     bare = machine_of(space_of(world))
     freed = Machine(
-        bare.name, bare.memory, bare.spaces, free_head=world.frames.head, free_range=(0x8000_0000, world.stop)
+        bare.name,
+        bare.memory,
+        bare.spaces,
+        pools=(Pool("free", world.frames.head),),
+        free_range=(0x8000_0000, world.stop),
     )
     line = lines(text.summary(freed))[-1]
     assert shown in line

@@ -7,7 +7,7 @@ frames, not mappings: nothing here can say who uses a frame.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from pagebook.memory import U64, Memory
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_down
 
 FrameArray = npt.NDArray[np.uint64]
+STRIDE = 256  # links followed one by one between two tries in arrays, which pay for long runs only
 
 
 class Frames(Protocol):
@@ -45,6 +46,13 @@ class Frames(Protocol):
     def has(self, count: int) -> bool:
         """Whether ``count`` calls of `alloc` would all succeed."""
         ...
+
+
+class Chain(NamedTuple):
+    """The frames of a free list in the order they would be handed out; ``broken`` says where it stopped being one."""
+
+    frames: FrameArray
+    broken: BadFrame | None
 
 
 class FreeList:
@@ -81,12 +89,15 @@ class FreeList:
     def _next(self, pa: int) -> int:
         """The link in the free frame ``pa``; BadFrame when the list has left the allocator's range."""
         if not self.start <= pa < self.stop or pa & PAGE_MASK:
-            raise BadFrame(
-                f"the free list leads to {pa:#x}, which is no frame of {self.start:#x}-{self.stop:#x}: a free frame's "
-                "first word was overwritten",
-                pa=pa,
-            )
+            raise self._astray(pa)
         return self._words[pa - self._base >> 3]
+
+    def _astray(self, pa: int) -> BadFrame:
+        return BadFrame(
+            f"the free list leads to {pa:#x}, which is no frame of {self.start:#x}-{self.stop:#x}: a free frame's "
+            "first word was overwritten",
+            pa=pa,
+        )
 
     def alloc(self) -> int | None:
         """Take the head of the list and fill it with 0x05 (kernel/kalloc.c: kalloc)."""
@@ -119,7 +130,7 @@ class FreeList:
     def _first(self, count: int) -> tuple[list[int], int]:
         """The first ``count`` frames of the list, fewer when it ends, and the head that would be left."""
         words, base, start, stop = self._words, self._base, self.start, self.stop
-        listed = self._descent(count) if count > 256 else []  # numpy pays for long ones
+        listed = self._descent(self.head, count) if count > STRIDE else []
         pa = self._next(listed[-1]) if listed else self.head
         for _ in range(count - len(listed)):
             if not pa:
@@ -128,14 +139,14 @@ class FreeList:
             pa = words[pa - base >> 3] if start <= pa < stop and not pa & PAGE_MASK else self._next(pa)
         return listed, pa
 
-    def _descent(self, count: int) -> list[int]:
-        """As many of the first ``count`` frames as each lead to the page just below: the whole list, after kinit."""
-        if not self.start <= self.head < self.stop or self.head & PAGE_MASK:
+    def _descent(self, pa: int, count: int) -> list[int]:
+        """Up to ``count`` frames from ``pa`` that each lead to the page just below: the whole list, after kinit."""
+        if not self.start <= pa < self.stop or pa & PAGE_MASK:
             return []
-        last = self.head - self._base >> PAGE_SHIFT
-        count = min(count, (self.head - self.start >> PAGE_SHIFT) + 1)
+        last = pa - self._base >> PAGE_SHIFT
+        count = min(count, (pa - self.start >> PAGE_SHIFT) + 1)
         links = self._region.pages[last - count + 1 : last + 1, 0][::-1]
-        frames = np.arange(self.head, self.head - count * PAGE_SIZE, -PAGE_SIZE, dtype=np.int64).astype(U64)
+        frames = np.arange(pa, pa - count * PAGE_SIZE, -PAGE_SIZE, dtype=np.int64).astype(U64)
         elsewhere = links[:-1] != frames[1:]
         chain: list[int] = frames[: int(elsewhere.argmax()) + 1 if elsewhere.any() else count].tolist()
         return chain
@@ -202,8 +213,28 @@ class FreeList:
 
     def frames(self) -> FrameArray:
         """Every free frame in the order it would be handed out; BadFrame when the list is damaged or loops."""
-        longest = (self.stop - self.start) >> PAGE_SHIFT
-        listed, pa = self._first(longest + 1)
-        if len(listed) > longest:
-            raise BadFrame(f"the free list loops: it comes back to {pa:#x}; a frame was freed twice", pa=pa)
-        return np.array(listed, dtype=U64)
+        found = self.chain()
+        if found.broken:
+            raise found.broken
+        return found.frames
+
+    def chain(self) -> Chain:
+        """The list as far as it is one: up to where it leaves the allocator's range, or comes back to itself."""
+        words, base, start, stop = self._words, self._base, self.start, self.stop
+        most = (stop - start >> PAGE_SHIFT) + 1
+        listed: list[int] = []
+        pa = self.head
+        while start <= pa < stop and not pa & PAGE_MASK and len(listed) < most:
+            run = self._descent(pa, most - len(listed)) if not len(listed) % STRIDE else []
+            if len(run) > 1:
+                listed += run
+                pa = words[run[-1] - base >> 3]
+                continue
+            listed.append(pa)
+            pa = words[pa - base >> 3]
+        if len(listed) == most:  # more than there are frames
+            distinct = list(dict.fromkeys(listed))
+            again = listed[len(distinct)]
+            loops = BadFrame(f"the free list loops: it comes back to {again:#x}; a frame was freed twice", pa=again)
+            return Chain(np.array(distinct, dtype=U64), loops)
+        return Chain(np.array(listed, dtype=U64), self._astray(pa) if pa else None)

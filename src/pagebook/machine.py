@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pagebook.errors import BadFile, BadTarget
-from pagebook.frames import FreeList
+from pagebook.frames import Chain, FreeList
 from pagebook.memory import Memory
 from pagebook.sv import FORMATS
 from pagebook.table import AddressSpace
+from pagebook.units import PAGE_SIZE
 
-NOTE_VERSION = 1
+NOTE_VERSION = 2
 
 
 class Area(NamedTuple):
@@ -34,17 +35,45 @@ class Area(NamedTuple):
 
 
 class Hart(NamedTuple):
-    """A hardware thread and what is in its satp register."""
+    """A hardware thread: its satp, None where that is not known, and the privilege, ``U``, ``S`` or ``M``, it runs in.
+
+    ``registers`` are its pc and x1 to x31, or nothing.
+    """
 
     number: int
-    satp: int
+    satp: int | None
+    privilege: str | None = None
+    registers: tuple[int, ...] = ()
+
+
+class Pool(NamedTuple):
+    """A free list: ``head`` is the address of its first frame, 0 when it is empty; each is of ``size`` bytes."""
+
+    name: str
+    head: int
+    size: int = PAGE_SIZE
+
+
+class Counts(NamedTuple):
+    """How often each frame is used, as the guest itself counts.
+
+    The array of ``length`` numbers, each of ``width`` bytes, stands at the physical address ``start``; the first is
+    that of the frame at ``base``, the next that of the frame after it.
+    """
+
+    name: str
+    start: int
+    width: int
+    length: int
+    base: int
 
 
 @dataclass(frozen=True)
 class Space:
     """A named address space: the kernel's, or a process's with its ``pid`` and ``size`` in bytes.
 
-    ``symbols`` are those of the program that a process runs; the kernel's are the machine's.
+    ``symbols`` are those of the program that a process runs; the kernel's are the machine's.  ``state`` is what the
+    kernel says that the process does: sleep, run, zombie.
     """
 
     name: str
@@ -53,14 +82,17 @@ class Space:
     pid: int | None = None
     size: int | None = None
     symbols: Mapping[str, int] = field(default_factory=dict)
+    state: str | None = None
 
 
 @dataclass(frozen=True)
 class Machine:
     """A computer as it is at one moment.
 
-    ``areas`` name physical ranges (kernel image, disk queue).  ``free_head`` is the first frame of xv6's free list, 0
-    when it is empty, and ``free_range`` the frames its allocator owns; both are None where there is no such list.
+    ``areas`` name physical ranges (kernel image, disk queue).  ``pools`` are xv6's free lists, one or several, and
+    ``free_range`` the frames its allocator owns; both are None where nothing is known of free frames.  ``counts`` is
+    the guest's own count of the uses of a frame, where it keeps one.  ``guest`` says whose rules hold: ``xv6``,
+    ``linux``, or nothing.
     """
 
     name: str
@@ -69,8 +101,10 @@ class Machine:
     harts: tuple[Hart, ...] = ()
     symbols: Mapping[str, int] = field(default_factory=dict)
     areas: tuple[Area, ...] = ()
-    free_head: int | None = None
+    pools: tuple[Pool, ...] | None = None
     free_range: tuple[int, int] | None = None
+    counts: Counts | None = None
+    guest: str = ""
 
     def space(self, name: str) -> Space:
         """The space of that name, or of that pid; BadTarget, with the names there are, when there is none."""
@@ -80,13 +114,16 @@ class Machine:
         names = ", ".join(space.name for space in self.spaces) or "none at all"
         raise BadTarget(f"{self.name} has no address space {name!r}; it has {names}")
 
-    def free_list(self) -> FreeList | None:
-        """The free list, for reading; None where the machine has none."""
-        if self.free_head is None or self.free_range is None:
-            return None
-        frames = FreeList(self.memory, *self.free_range)
-        frames.head = self.free_head
-        return frames
+    def free_lists(self) -> list[Chain]:
+        """What is on each free list, in the order of ``pools``; none where nothing is known."""
+        if self.free_range is None:
+            return []
+        found = []
+        for pool in self.pools or ():
+            frames = FreeList(self.memory, *self.free_range)
+            frames.head = pool.head
+            found.append(frames.chain())
+        return found
 
 
 def to_note(machine: Machine) -> dict[str, Any]:
@@ -103,15 +140,18 @@ def to_note(machine: Machine) -> dict[str, Any]:
                 "size": space.size,
                 "areas": [list(area) for area in space.areas],
                 "symbols": dict(space.symbols),
+                "state": space.state,
             }
             for space in machine.spaces
         ],
-        "harts": [list(hart) for hart in machine.harts],
+        "harts": [[*hart[:3], list(hart.registers)] for hart in machine.harts],
         "symbols": dict(machine.symbols),
         "areas": [list(area) for area in machine.areas],
         "devices": [[device.start, len(device)] for device in machine.memory.devices],
-        "free_head": machine.free_head,
+        "pools": None if machine.pools is None else [list(pool) for pool in machine.pools],
         "free_range": list(machine.free_range) if machine.free_range else None,
+        "counts": list(machine.counts) if machine.counts else None,
+        "guest": machine.guest,
     }
 
 
@@ -120,19 +160,22 @@ def from_note(note: Any, memory: Memory) -> Machine:  # noqa: ANN401 - it comes 
     version = note.get("version") if isinstance(note, dict) else None
     if version != NOTE_VERSION:
         raise BadFile(
-            f"the note of this saved machine has version {version!r}; this pagebook reads version {NOTE_VERSION}"
+            f"the note of this saved machine has version {version!r}; this pagebook reads version {NOTE_VERSION}: "
+            "save it anew"
         )
     try:
-        memory = memory.with_devices(_devices(note.get("devices", [])))  # a key that came later
+        memory = memory.with_devices(_devices(note["devices"]))
         return Machine(
             name=_text(note["name"]),
             memory=memory,
             spaces=tuple(_space(entry, memory) for entry in note["spaces"]),
-            harts=tuple(Hart(_whole(number), _whole(satp)) for number, satp in note["harts"]),
+            harts=tuple(_hart(entry) for entry in note["harts"]),
             symbols=_symbols(note["symbols"]),
             areas=_areas(note["areas"]),
-            free_head=_maybe(note["free_head"]),
+            pools=None if note["pools"] is None else tuple(_pool(entry) for entry in note["pools"]),
             free_range=_range(note["free_range"], memory),
+            counts=None if note["counts"] is None else _counts(note["counts"], memory),
+            guest=_text(note["guest"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadFile(f"the note of this saved machine is damaged: {type(error).__name__}: {error}") from error
@@ -145,8 +188,34 @@ def _space(entry: Any, memory: Memory) -> Space:  # noqa: ANN401
         areas=_areas(entry["areas"]),
         pid=_maybe(entry["pid"]),
         size=_maybe(entry["size"]),
-        symbols=_symbols(entry.get("symbols", {})),  # a key that came later
+        symbols=_symbols(entry["symbols"]),
+        state=None if entry["state"] is None else _text(entry["state"]),
     )
+
+
+def _hart(entry: Any) -> Hart:  # noqa: ANN401
+    number, satp, privilege, registers = entry
+    return Hart(
+        _whole(number),
+        _maybe(satp),
+        None if privilege is None else _text(privilege),
+        tuple(_whole(value) for value in registers),
+    )
+
+
+def _pool(entry: Any) -> Pool:  # noqa: ANN401
+    name, head, size = entry
+    if _whole(size) < PAGE_SIZE or size & size - 1:
+        raise ValueError(f"frames of {size} bytes")
+    return Pool(_text(name), _whole(head), size)
+
+
+def _counts(entry: Any, memory: Memory) -> Counts:  # noqa: ANN401
+    name, start, width, length, base = entry
+    if width not in (1, 2, 4, 8):
+        raise ValueError(f"counts of {width!r} bytes")
+    memory.region(_whole(start), max(_whole(length) * width, 1))
+    return Counts(_text(name), start, width, length, _whole(base))
 
 
 def _devices(entries: Any) -> list[range]:  # noqa: ANN401

@@ -488,7 +488,7 @@ def test_the_machine_names_spaces_areas_harts_and_free_frames(rev):
         ("kernel", None, None), ("init", 1, 0x4000), ("sh", 2, 0x5000),
     ]  # fmt: skip
     assert [(hart.number, hart.satp) for hart in made.harts] == [(0, k.satp)]
-    assert made.free_list().frames().tolist() == free_frames(k)
+    assert made.free_lists()[0].frames.tolist() == free_frames(k)
     assert [tuple(area) for area in made.space("sh").areas] == [
         (0, 0x2000, "text"), (0x2000, 0x1000, "data"), (0x3000, 0x1000, "guard page"), (0x4000, 0x1000, "stack"),
         (TRAPFRAME, PAGE, "trapframe"), (MAXVA - PAGE, PAGE, "trampoline"),
@@ -537,7 +537,7 @@ def test_a_zombie_still_has_its_space_until_it_is_waited_for(rev):
 def test_the_machine_before_kvminit_has_no_space_and_no_free_frame(rev):
     made = machine(power_on(rev, ram=MEGA))
     assert made.spaces == ()
-    assert made.free_list().frames().tolist() == []
+    assert made.free_lists()[0].frames.tolist() == []
 
 
 def test_the_story_counts_the_free_frames_after_each_step(rev):

@@ -18,6 +18,7 @@ from pagebook import __version__
 from pagebook.cli.accesses import fault, pte, quiz, satp, walk
 from pagebook.cli.batches import translate
 from pagebook.cli.machines import boot, maps, tree
+from pagebook.cli.owning import owners
 from pagebook.cli.words import BAD_CALL, INTERRUPTED, OK
 from pagebook.errors import PagebookError
 
@@ -39,6 +40,7 @@ def cli() -> None:
     pagebook tree --space init    the page tables themselves
     pagebook walk 0x80000000      one address, level by level
     pagebook walk 0x2ff8 --space sh --access store    which rule decides an access
+    pagebook owners 0x87f56000    whose a frame is, and who maps it
     pagebook translate 0 0x1000   many addresses, a row out for each
     pagebook fault --scause 15 --stval 0 --sepc 8     a panic's numbers, explained
     pagebook pte 0x21fdd0c7       a PTE taken apart; satp does so with satp
@@ -50,7 +52,7 @@ def cli() -> None:
     """
 
 
-for verb in (boot, maps, tree, walk, translate, fault, pte, satp, quiz):
+for verb in (boot, maps, tree, walk, owners, translate, fault, pte, satp, quiz):
     cli.add_command(verb)
 
 

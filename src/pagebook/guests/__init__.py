@@ -1,1 +1,1 @@
-"""A Machine out of bytes: what each room here knows is one kind of guest."""
+"""A Machine out of a Source: what runs there decides how its tables, processes and free frames are found."""

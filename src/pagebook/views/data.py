@@ -224,15 +224,14 @@ def question(asked: Question) -> Json:
 
 def boot(machine: Machine, story: list[Event], saved: str | None) -> Json:
     """The story, and the summary after it."""
-    frames = machine.free_list()
-    listed = [] if frames is None else frames.frames().tolist()
+    listed = [pa for found in machine.free_lists() for pa in found.frames.tolist()]
     return document(
         "boot",
         machine=machine.name,
         story=[{"function": e.function, "text": e.text, "free": e.free} for e in story],
         frames={role.label: count for role, count in Ledger(machine).counts().items()},
         spaces=[{**_space(space), "areas": [_area(area) for area in space.areas]} for space in machine.spaces],
-        harts=[{"hart": hart.number, "satp": hex(hart.satp)} for hart in machine.harts],
+        harts=[{"hart": hart.number, "satp": None if hart.satp is None else hex(hart.satp)} for hart in machine.harts],
         symbols={name: hex(value) for name, value in machine.symbols.items()},
         free={"count": len(listed), "first": [hex(pa) for pa in listed[:FIRST_FREE]]},
         saved=saved,

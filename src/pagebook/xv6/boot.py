@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from pagebook.errors import BadTarget, PagebookError, Panic
-from pagebook.machine import Area, Hart, Machine, Space
+from pagebook.machine import Area, Hart, Machine, Pool, Space
 from pagebook.memory import Memory
 from pagebook.units import PAGE_SIZE, size_text
 from pagebook.xv6 import programs
@@ -170,8 +170,9 @@ def machine(k: Kernel) -> Machine:
         harts=(Hart(0, k.satp),),
         symbols=symbols,
         areas=tuple(frames),
-        free_head=k.kmem.head,
+        pools=(Pool("kmem.freelist", k.kmem.head),),
         free_range=(k.kmem.start, k.kmem.stop),
+        guest="xv6",
     )
 
 

@@ -1,0 +1,27 @@
+"""What comes from outside before anyone has said what runs there: bytes, and what was found beside them.
+
+A running QEMU and a dump both give a `Source`; a guest makes a `Machine` of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pagebook.machine import Hart
+from pagebook.memory import Memory
+
+
+@dataclass(frozen=True)
+class Source:
+    """Memory from outside.
+
+    ``kernel`` is the path of the kernel's ELF file where it is known.  ``live`` says that the bytes move while they are
+    read.  ``remarks`` are sentences for the user: what is not known, and how it could be.
+    """
+
+    name: str
+    memory: Memory
+    harts: tuple[Hart, ...] = ()
+    kernel: str | None = None
+    live: bool = False
+    remarks: tuple[str, ...] = ()
