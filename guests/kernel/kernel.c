@@ -257,6 +257,7 @@ static void do_wrong(struct space *kernel, struct space *first, struct space *se
   case FREE_ROOT:
     make(&third, "third");
     map(&third, trampoline(), (u64)text_start, 0, R | X);
+    map(&third, -0x80000000UL, (u64)text_end, 0, R);
     release(third.root);    // whose first entry, now a link of the free list, was absent and is still
     break;
   default:

@@ -69,8 +69,8 @@ def find_roots(
 ) -> list[Candidate]:
     """Search all of ``memory`` for roots: of ``format``, or of Sv39, Sv48 and Sv57 together; the likeliest first.
 
-    ``harts`` tell which satps are known.  ``progress`` is called with the bytes just looked at.  A frame is listed once,
-    in the format that suits it best.
+    ``harts`` tell which satps are known.  ``progress`` is called with the bytes just looked at.  A frame is listed
+    once, in the format that suits it best.
     """
     formats = USUAL if format is None else (format,)
     survey = Survey(memory, formats[-1], max(fmt.levels for fmt in formats) - 1, progress)
@@ -95,7 +95,7 @@ def _current(harts: Iterable[Hart], formats: Sequence[Format]) -> dict[tuple[int
             satp = decode_satp(hart.satp or 0, formats[-1].xlen)
         except PagebookError:
             continue
-        if satp.format in formats:
+        if satp.format is not None and satp.format in formats:
             found.setdefault((satp.root, satp.format), []).append(hart.number)
     return found
 

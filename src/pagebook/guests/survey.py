@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from pagebook.memory import U64, Memory
 from pagebook.sv import KIND_MASK, POINTER, RWX, A, D, Format, R, U, V, W
-from pagebook.units import PAGE_SHIFT, PAGE_SIZE
+from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 CHUNK = 256  # frames in hand at a time: a MiB, which the processor's caches hold
 SAMPLE = 8  # the first look at a frame takes every eighth word
@@ -39,15 +39,15 @@ class Frames:
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-        regions = [region for region in memory.regions if len(region.pages)]
-        counts = np.array([len(region.pages) for region in regions], dtype=np.int64)
+        regions = [region for region in memory.regions if region.size >= PAGE_SIZE]
+        counts = np.array([region.size >> PAGE_SHIFT for region in regions], dtype=np.int64)
         self._bases = np.array([region.base for region in regions], dtype=U64)
         self._firsts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
         self._counts = counts
         self._regions = regions
         self.count = int(self._firsts[-1])
         self.low = int(self._bases[0]) if regions else 0
-        self.high = regions[-1].base + (len(regions[-1].pages) << PAGE_SHIFT) if regions else 0
+        self.high = regions[-1].base + (regions[-1].size & ~PAGE_MASK) if regions else 0
 
     def numbers(self, pas: Words) -> Index:
         """The number of the frame at each address, -1 where no frame is."""
@@ -64,9 +64,11 @@ class Frames:
     def addresses(self, numbers: Index) -> Words:
         """The physical address of each numbered frame."""
         if len(self._regions) == 1:
-            return self._bases[0] + (numbers.astype(U64) << U64(PAGE_SHIFT))
+            found: Words = self._bases[0] + (numbers.astype(U64) << U64(PAGE_SHIFT))
+            return found
         which = np.searchsorted(self._firsts, numbers, side="right") - 1
-        return self._bases[which] + ((numbers - self._firsts[which]).astype(U64) << U64(PAGE_SHIFT))
+        found = self._bases[which] + ((numbers - self._firsts[which]).astype(U64) << U64(PAGE_SHIFT))
+        return found
 
     def chunks(self) -> Iterator[tuple[int, Words]]:
         """All of memory, at most CHUNK frames at a time: the number of the first, and the words of them."""
@@ -82,11 +84,11 @@ class Named:
         self.counts = np.zeros(frames.count, dtype=np.uint32)
         self.first = np.zeros(frames.count, dtype=U64)
 
-    def add(self, numbers: Index, at: Callable[[Bits], Words]) -> None:
-        """Count words that name the frames ``numbers``; ``at`` gives the addresses of some of them, which ascend."""
+    def add(self, numbers: Index, at: _Places) -> None:
+        """Count words that name the frames ``numbers``; ``at`` says where they stand, in ascending order."""
         fresh = self.counts[numbers] == 0
         if fresh.any():
-            self.first[numbers[fresh][::-1]] = at(fresh)[::-1]  # of several for one frame the last one written stays
+            self.first[numbers[fresh][::-1]] = at.of(fresh)[::-1]  # of several for one frame the last one written stays
         np.add.at(self.counts, numbers, np.uint32(1))
 
 
@@ -98,9 +100,11 @@ class _Places(NamedTuple):
     flat: Index
     width: int
 
-    def __call__(self, chosen: Bits) -> Words:
+    def of(self, chosen: Bits) -> Words:
+        """The addresses of some of them."""
         row, column = np.divmod(self.flat[chosen], self.width)
-        return self.frames.addresses(self.numbers[row]) + column.astype(U64) * U64(PAGE_SIZE // self.width)
+        found: Words = self.frames.addresses(self.numbers[row]) + column.astype(U64) * U64(PAGE_SIZE // self.width)
+        return found
 
 
 class Survey:
@@ -178,7 +182,7 @@ class Survey:
         hits: Bits,
         read: Callable[[Words], list[tuple[Named, Words, Bits | None]]],
     ) -> None:
-        """Count the words that hit; ``read`` gives what counts them, the page numbers in them, and which of them count."""
+        """Count the words that hit; ``read`` gives what counts them, the page numbers they hold, and which count."""
         if not hits.any():
             return
         flat = np.flatnonzero(hits)
@@ -225,15 +229,12 @@ class Survey:
 
     def _broken(self, ptes: Words) -> Bits:
         """Which entries, if valid, are encoded as none may be."""
-        writes_only: Bits = ptes & U64(R | W) == W
-        if self.fmt.xlen == 32:
-            return writes_only | (ptes & U64(KIND_MASK) == POINTER) & (ptes & U64(U | A | D) != 0)
-        return (
-            writes_only
-            | (ptes & _RESERVED != 0)
-            | (ptes & _PBMT == _PBMT)
-            | (ptes & U64(KIND_MASK) == POINTER) & (ptes & _NOT_IN_POINTERS != 0)
-        )
+        broken: Bits = ptes & U64(R | W) == W
+        broken |= (ptes & U64(KIND_MASK) == POINTER) & (ptes & _NOT_IN_POINTERS != 0)
+        if self.fmt.xlen == 64:
+            broken |= ptes & _RESERVED != 0
+            broken |= ptes & _PBMT == _PBMT
+        return broken
 
     # Then, for each level, the frames that are left.
 
@@ -288,7 +289,7 @@ class Survey:
             self.child[rows[good & like[row]]] = True
 
     def _may_be_upper(self, ptes: Words, pa: Words, sound: Bits, is_leaf: Bits) -> Bits:
-        """Whether pointers and leaves aligned as a level-1 leaf must be are enough to make a table of a higher level."""
+        """Whether pointers, and leaves aligned as on level 1, are enough to make a table of a higher level."""
         aligned = pa & U64(self.fmt.page_bytes(1) - 1) == 0
         near = (pa >= U64(self.frames.low)) & (pa < U64(self.frames.high))
         most = np.count_nonzero(sound & np.where(is_leaf, aligned, near), axis=1)
@@ -310,8 +311,9 @@ class Survey:
         if len(self.frames.memory.regions) > 1:
             row, column = np.nonzero(near)
             inside = self.frames.numbers(pa[row, column]) >= 0
-            return np.bincount(row[inside], minlength=len(pa))
-        return np.count_nonzero(near, axis=1)
+            near[row[~inside], column[~inside]] = False
+        count: npt.NDArray[Any] = np.count_nonzero(near, axis=1)
+        return count
 
     def names(self, numbers: Index, offset: int) -> npt.NDArray[np.uint32]:
         """How many words of memory hold the address of each frame plus ``offset``, as a kernel's own pointers do."""
