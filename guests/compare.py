@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 
 from guests.qemu import Guest
 from guests.said import Leaf, Problem, Said, Told
 from pagebook.guests import bare
 from pagebook.guests.roots import find_roots
-from pagebook.machine import Machine, Space
+from pagebook.machine import Area, Machine, Pool, Space
 from pagebook.scan import PROBLEM_KINDS, scan
+from pagebook.source import Source
 from pagebook.sv import Format
 
 MOST_TOLD = 5  # differences of one kind
@@ -21,26 +23,32 @@ def differences(guest: Guest, fmt: Format) -> Iterator[str]:
     said = guest.said
     if not guest.counts_on():
         yield "the guest no longer runs"
-    yield from _hart(guest, fmt)
-    machine = machine_of(guest, fmt)
+    source = guest.qemu.look()
+    yield from _hart(source, said, fmt)
+    machine = machine_of(source, said, fmt)
     for space, told in zip(machine.spaces, said.spaces.values(), strict=True):
         yield from _space(space, told)
     yield from _roots(machine, said, fmt)
 
 
-def machine_of(guest: Guest, fmt: Format) -> Machine:
-    """The guest with a space for each root that it told, by the names it gave them, and its free list."""
-    said = guest.said
+def machine_of(source: Source, said: Said, fmt: Format) -> Machine:
+    """The guest with a space for each root that it told, by the names it gave them, and with its text and free list."""
     roots = [(told.root, fmt.name.lower()) for told in said.spaces.values()]
-    machine = bare.read(guest.source(), roots=roots)
-    spaces = tuple(Space(name, space.table) for name, space in zip(said.spaces, machine.spaces, strict=True))
-    return Machine("a guest", machine.memory, spaces, machine.harts)
+    machine = bare.read(source, roots=roots)
+    head, start, stop = said.free
+    return replace(
+        machine,
+        spaces=tuple(Space(name, space.table) for name, space in zip(said.spaces, machine.spaces, strict=True)),
+        areas=(Area(said.text.start, len(said.text), "kernel text"),),
+        pools=(Pool("free list", head),),
+        free_range=(start, stop),
+    )
 
 
-def _hart(guest: Guest, fmt: Format) -> Iterator[str]:
+def _hart(source: Source, said: Said, fmt: Format) -> Iterator[str]:
     """The satp that QEMU tells leads to the kernel's root."""
-    (space,) = bare.read(guest.source()).spaces
-    if (space.name, space.table.format, space.table.root) != ("hart 0", fmt, guest.said.spaces["kernel"].root):
+    (space,) = bare.read(source).spaces
+    if (space.name, space.table.format, space.table.root) != ("hart 0", fmt, said.spaces["kernel"].root):
         yield f"satp leads to {space.table.format.name} at {space.table.root:#x}, not to the kernel's root"
 
 
