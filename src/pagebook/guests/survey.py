@@ -23,6 +23,8 @@ TOLERATED = 2  # entries of a table that may be wrong whatever their share; one 
 SHARE = 8
 FAR = 1 << 40  # no device is expected beyond a TiB, unless memory itself is
 
+TABLE, EMPTY = 1, 2
+
 _RESERVED = U64(0x1F << 54)  # 60:59 belong to Svrsw60t59b
 _PBMT = U64(3 << 61)
 _NAPOT = U64(1 << 63)
@@ -127,6 +129,8 @@ class Survey:
         self._row_of = np.full(self.frames.count, -1, dtype=np.int32)
         self._row_of[self.rows] = np.arange(len(self.rows), dtype=np.int32)
         self.child = np.zeros(len(self.rows), dtype=np.bool_)
+        # What a pointer to each frame would find: a table of the level below, nothing yet, or no table.
+        self._kinds = np.append(np.where(self.zero, EMPTY, 0), 0).astype(np.uint8)  # -1 stands for no frame at all
         self._upper = np.zeros(len(self.rows), dtype=np.bool_)  # what may be a table above the last level
         self.like: list[Bits] = []
         self.leaves: list[npt.NDArray[np.float64]] = []
@@ -245,6 +249,8 @@ class Survey:
         self.leaves.append(np.zeros(count))
         self.tables.append(np.zeros(count))
         rows = np.flatnonzero(self._upper) if level else np.arange(count)
+        if level:
+            self._kinds[self.rows] = np.where(self.like[level - 1], TABLE, 0)
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
             self._judge_part(level, part, self.ptes(self.rows[part]))
@@ -271,22 +277,24 @@ class Survey:
         mapped = self._in_ram(pa, leaf)
         tables = np.ones(len(ptes))
         if level:
-            row, column = np.nonzero(sound & ~is_leaf)
-            rows, good, empty = self._targets(level - 1, pa[row, column])
-            itself = (rows == part[row]) & (rows >= 0)  # some kernels map a root into itself, to reach tables
-            good, empty = good & ~itself, empty | itself
-            size = len(ptes)
-            right = right + np.bincount(row[good], minlength=size)
-            wrong = wrong - np.bincount(row[good | empty], minlength=size)
+            numbers = self.frames.numbers(pa)
+            kind = self._kinds[numbers]
+            pointer = sound & ~is_leaf
+            kind[pointer & (numbers == self.rows[part][:, None])] = EMPTY  # some roots map themselves, to reach tables
+            kind *= pointer
+            row, column = np.nonzero(kind == TABLE)
+            below = self._row_of[numbers[row, column]]
+            right = right + np.bincount(row, minlength=len(ptes))
+            wrong = wrong - np.count_nonzero(kind, axis=1)
             wrong += np.count_nonzero((ptes != 0) & ~valid, axis=1)  # kernels swap pages out, not tables
-            mapped = mapped + np.bincount(row[good], self.leaves[level - 1][rows[good]], minlength=size)
-            tables += np.bincount(row[good], self.tables[level - 1][rows[good]], minlength=size)
+            mapped = mapped + np.bincount(row, self.leaves[level - 1][below], minlength=len(ptes))
+            tables += np.bincount(row, self.tables[level - 1][below], minlength=len(ptes))
         like = _enough(right, wrong)
         self.like[level][part] = like
         self.leaves[level][part] = np.where(like, mapped, 0)
         self.tables[level][part] = np.where(like, tables, 0)
         if level:
-            self.child[rows[good & like[row]]] = True
+            self.child[below[like[row]]] = True
 
     def _may_be_upper(self, ptes: Words, pa: Words, sound: Bits, is_leaf: Bits) -> Bits:
         """Whether pointers, and leaves aligned as on level 1, are enough to make a table of a higher level."""
@@ -294,16 +302,6 @@ class Survey:
         near = (pa >= U64(self.frames.low)) & (pa < U64(self.frames.high))
         most = np.count_nonzero(sound & np.where(is_leaf, aligned, near), axis=1)
         return _enough(most, np.count_nonzero(ptes, axis=1) - most)
-
-    def _targets(self, level: int, pas: Words) -> tuple[Index, Bits, Bits]:
-        """For each address its row, whether a table of ``level`` is there, and whether an empty frame is."""
-        numbers = self.frames.numbers(pas)
-        inside = numbers >= 0
-        safe = np.where(inside, numbers, 0)
-        rows = self._row_of[safe].astype(np.intp)
-        good = inside & (rows >= 0)
-        good[good] = self.like[level][rows[good]]
-        return rows, good, inside & self.zero[safe]
 
     def _in_ram(self, pa: Words, leaf: Bits) -> npt.NDArray[Any]:
         """How many of the leaves of each page map RAM."""
