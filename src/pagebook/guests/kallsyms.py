@@ -14,6 +14,7 @@ from pagebook.guests.view import LONGEST, View
 
 MOST_SYMBOLS = 1 << 21
 _TOKENS = 256
+_WITNESSES = ("swapper_pg_dir", "_stext")
 _LONGEST_TABLE = 1 << 15
 _LONGEST_TOKEN = 128
 
@@ -24,8 +25,7 @@ def read(view: View, known: dict[str, int]) -> dict[str, int]:
         found = _read(view, known)
     except (PagebookError, KeyError, IndexError, ValueError):
         return {}
-    agrees = all(found.get(name, value) == value for name, value in known.items())
-    return found if agrees and "swapper_pg_dir" in found else {}
+    return found if all(name in found and found[name] == known.get(name) for name in _WITNESSES) else {}
 
 
 def _read(view: View, known: dict[str, int]) -> dict[str, int]:
@@ -44,15 +44,15 @@ def _read(view: View, known: dict[str, int]) -> dict[str, int]:
     return symbols
 
 
-def _tokens(view: View, known: dict[str, int]) -> list[bytes]:
+def _tokens(view: View, known: dict[str, int]) -> list[str]:
     starts = np.frombuffer(view.read(known["kallsyms_token_index"], 2 * _TOKENS), dtype="<u2").tolist()
     if max(starts) > _LONGEST_TABLE:
         raise IndexError("a table of tokens longer than any")
     text = view.read(known["kallsyms_token_table"], max(starts) + _LONGEST_TOKEN)
-    return [text[start : text.index(b"\0", start)] for start in starts]
+    return [text[start : text.index(b"\0", start)].decode("latin-1") for start in starts]
 
 
-def _spell(data: bytes, count: int, tokens: list[bytes]) -> list[str]:
+def _spell(data: bytes, count: int, tokens: list[str]) -> list[str]:
     """The names, each without its first letter, which tells the kind of symbol."""
     spelled = []
     at = 0
@@ -62,9 +62,9 @@ def _spell(data: bytes, count: int, tokens: list[bytes]) -> list[str]:
         if length & 0x80:
             length = length & 0x7F | data[at] << 7
             at += 1
-        if at + length > len(data):
-            raise IndexError("a name that ends after all names")
-        name = b"".join([tokens[token] for token in data[at : at + length]])
-        at += length
-        spelled.append(name[1:].decode("latin-1"))
+        end = at + length
+        spelled.append("".join([tokens[token] for token in data[at:end]])[1:])
+        at = end
+    if at > len(data):
+        raise IndexError("names that end after all names")
     return spelled

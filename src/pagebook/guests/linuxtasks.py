@@ -1,4 +1,4 @@
-"""The tasks of a Linux kernel, read from its lists: who they are, and where the page tables and stacks are that they use.
+"""The tasks of a Linux kernel, read from its lists: who they are, and where their page tables and stacks are.
 
 The lists lie in somebody else's memory, which may be damaged or move while it is read: each is followed as far as it
 makes sense, never more than `MOST_TASKS` steps, and it is told whether it came back to where it started.
@@ -31,15 +31,14 @@ class Layouts:
     stack_bytes: int
 
     @classmethod
-    def of(cls, btf: Btf) -> Layouts | None:
+    def of(cls, btf: Btf, stack_bytes: int) -> Layouts | None:
         """Those of a kernel; None where its types have not the members that every Linux has."""
         task = btf.layout("task_struct", "tasks", "mm", "comm", "pid", "tgid", "flags", "stack")
         mm = btf.layout("mm_struct", "pgd")
         if task is None or mm is None:
             return None
         signal = btf.layout("signal_struct", "thread_head") if {"signal", "thread_node"} <= set(task.offsets) else None
-        stack = btf.layout("thread_union", "stack")
-        return cls(task.offsets, mm.offsets, signal.offsets if signal else {}, stack.size if stack else 0)
+        return cls(task.offsets, mm.offsets, signal.offsets if signal else {}, stack_bytes)
 
 
 @dataclass(frozen=True)
