@@ -117,22 +117,16 @@ static void file_pages(void)
 
 static void device_pages(void)
 {
-	/* The second half of the flash, and a clock: nothing of this kernel owns them. */
-	static const struct { const char *name; off_t pa; } devices[] = {{"device 22000000", 0x22000000}, {"device 101000", 0x101000}};
+	/* The second half of the flash: no driver of this kernel owns it. */
+	const off_t flash = 0x22000000;
+	int fd;
 
 	mknod("/dev/mem", S_IFCHR | 0600, 1 << 8 | 1);
-	for (unsigned i = 0; i < sizeof devices / sizeof *devices; i++) {
-		int fd = open("/dev/mem", O_RDWR | O_SYNC);
-		void *at;
-
-		if (fd < 0) {
-			say("missing /dev/mem: %s\n", strerror(errno));
-			return;
-		}
-		at = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, devices[i].pa);
-		note(devices[i].name, at, PAGE);
-		close(fd);
-	}
+	fd = open("/dev/mem", O_RDWR | O_SYNC);
+	if (fd < 0)
+		say("missing /dev/mem: %s\n", strerror(errno));
+	else
+		note("device 22000000", mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, flash), PAGE);
 }
 
 static void make_pages(void)
@@ -390,6 +384,7 @@ int main(void)
 	own_ranges();
 	if (pipe(to_child) || pipe(to_parent))
 		return 1;
+	flush();
 	child = fork();
 	if (child < 0)
 		return 1;

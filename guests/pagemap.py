@@ -23,7 +23,7 @@ U64 = np.uint64
 Words = npt.NDArray[np.uint64]
 PRESENT = 1 << 63
 FRAME_BITS = (1 << 55) - 1
-PAGE_TABLE_LINE = "pgtable"
+P4D = 3
 VVAR_SYMBOL = "vdso_data_store"
 
 
@@ -53,7 +53,7 @@ class Report:
                 self.tasks.append((int(words[0]), int(words[1]), words[2] == "1", " ".join(words[3:])))
             elif kind == "symbol":
                 self.symbols.append((int(words[0], 16), words[1]))
-            elif kind == PAGE_TABLE_LINE:
+            elif kind == "pgtable":
                 start, count = int(words[0], 16), int(words[1], 16)
                 self.tables.update(range(start, start + count))
             elif kind == "missing":
@@ -136,19 +136,25 @@ def _batched(machine: Machine, space: Space, vas: Words) -> Words:
 
 
 def compare_tables(report: Report, machine: Machine, found: Agreement) -> None:
-    """The frames below the roots of processes that our scans call page tables are those that Linux calls so."""
+    """The frames that Linux calls page tables are those that our scans call so.
+
+    Linux does not flag roots, nor, in this version, Sv57's second level (p4d), nor what it made before it had flags:
+    these are counted apart, and of the last there may be some in the kernel's table only.
+    """
     kernels = set(scan(machine.space("kernel").table).tables.tolist())
-    ours: set[int] = set()
-    roots = {space.table.root for space in machine.spaces}
+    ours, second = set[int](), set[int]()
     for space in machine.spaces:
-        ours.update(set(scan(space.table).tables.tolist()) - kernels - roots)
-    found.count("page tables of processes", len(ours))
-    for pa in sorted(ours):
-        if pa >> PAGE_SHIFT not in report.tables:
-            found.wrong.append(f"the table at {pa:#x} is none for Linux")
-    for pfn in sorted(report.tables):
-        if pfn << PAGE_SHIFT not in ours | kernels | roots:
-            found.wrong.append(f"frame {pfn << PAGE_SHIFT:#x} is a page table for Linux, and for us of nobody")
+        listing, top = scan(space.table), space.table.format.levels - 1
+        ours.update(listing.tables.tolist())
+        unflagged = listing.table_levels == top if top < P4D else listing.table_levels >= P4D
+        second.update(listing.tables[unflagged].tolist())
+    theirs = {pfn << PAGE_SHIFT for pfn in report.tables}
+    found.count("page tables, for Linux and for us", len(ours & theirs))
+    found.count("page tables that are roots or p4d, which Linux does not flag", len(ours & second - theirs))
+    for pa in sorted(ours - theirs - second - kernels):
+        found.wrong.append(f"the table at {pa:#x} is none for Linux")
+    for pa in sorted(theirs - ours):
+        found.wrong.append(f"frame {pa:#x} is a page table for Linux, and for us of nobody")
 
 
 def compare_names(report: Report, machine: Machine, found: Agreement) -> None:
