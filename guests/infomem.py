@@ -18,13 +18,14 @@ from typing import NamedTuple
 
 from guests.pagemap import Agreement
 from pagebook.scan import merge, scan
-from pagebook.sv import A, D, parse_flags
+from pagebook.sv import A, D, U, parse_flags
 from pagebook.table import AddressSpace
 from pagebook.units import PAGE_SIZE
 
 ADDRESS = (1 << 56) - 1
 BLOCK, MIDDLE = 0x1_0000, 0x8000
 SIXTEEN = BLOCK // PAGE_SIZE
+MEGAPAGE = 2 << 20
 
 
 class Run(NamedTuple):
@@ -45,6 +46,8 @@ def compare(text: str, table: AddressSpace, found: Agreement, what: str) -> None
     found.count(f"leaves, {what}", len(mappings))
     found.count(f"leaves of 64 KiB pages, {what}", int(mappings["napot"].sum()))
     found.count(f"leaves with PBMT, {what}", int((mappings["pbmt"] != 0).sum()))
+    huge = (mappings["size"] == MEGAPAGE) & (mappings["flags"] & U != 0)
+    found.count(f"leaves of 2 MiB pages, U, {what}", int(huge.sum()))
     for ignore, name in ((0, "runs with A and D"), (A | D, "runs as maps has them")):
         runs = merge(mappings, ignore)
         columns = [runs[column].tolist() for column in ("va", "pa", "size", "flags")]

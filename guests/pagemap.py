@@ -146,7 +146,7 @@ def compare_tables(report: Report, machine: Machine, found: Agreement) -> None:
     for space in machine.spaces:
         listing, top = scan(space.table), space.table.format.levels - 1
         ours.update(listing.tables.tolist())
-        unflagged = listing.table_levels == top if top < P4D else listing.table_levels >= P4D
+        unflagged = listing.table_levels >= min(top, P4D)
         second.update(listing.tables[unflagged].tolist())
     theirs = {pfn << PAGE_SHIFT for pfn in report.tables}
     found.count("page tables, for Linux and for us", len(ours & theirs))

@@ -24,7 +24,7 @@ from linuxes import (
     vmlinux,
 )
 from pagebook.errors import BadFile, BadTarget, PagebookError
-from pagebook.guests import linux
+from pagebook.guests import linux, vmcoreinfo
 from pagebook.ledger import Ledger, Role
 from pagebook.machine import Area, Hart, Machine
 from pagebook.memory import Memory, Region
@@ -352,21 +352,45 @@ def test_a_boot_image_that_the_source_names_is_left_alone(tmp_path: Path):
     assert names(read(world.memory, given=str(tmp_path / "gone"))) == ["kernel"]
 
 
-def full_image() -> bytes:
+def test_lists_that_all_lead_into_one_another_cost_bounded_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pagebook.guests.linuxtasks.MOST_STEPS", 50)
+    world = FakeLinux()
+    leader, _ = world.process(1, "init")
+    for pid in range(2, 12):
+        world.thread(leader, pid, "worker")
+    signal = world.memory.read64(world.pa(leader + TASK["signal"]))
+    for pid in range(12, 24):
+        at, _ = world.process(pid, "kthread", flags=KERNEL_THREAD)
+        world.put(at + TASK["signal"], signal)
+    machine = read(world.finish())
+    assert names(machine) == ["kernel", "init"]
+    assert "breaks off after" in machine.name
+
+
+def test_ram_full_of_notes_is_not_all_read(monkeypatch: pytest.MonkeyPatch):
+    memory = Memory.anonymous(8 << 20)
+    for page in range(0, 8 << 20, PAGE):
+        memory.write(BASE + page, b"OSRELEASE=6.1\nSYMBOL(swapper_pg_dir)=ffffffff80000000\n\0")
+    assert len(list(vmcoreinfo.find(memory))) == 64
+
+
+def full_image() -> tuple[bytes, int]:
     world = FakeLinux()
     leader, _ = world.process(1, "init")
     world.thread(leader, 2, "worker")
     world.process(3, "sh")
-    return world.finish().read(BASE, 2 * IMAGE)
+    return world.finish().read(BASE, 2 * IMAGE), world.at
 
 
-FULL = full_image()
+FULL, FULL_END = full_image()
 
 
 @given(
     st.lists(
         st.tuples(
-            st.one_of(st.integers(0, 0x8000), st.integers(NOTE, NOTE + 0x400), st.integers(0x10000, 0x20000)),
+            st.one_of(
+                st.integers(0x10000, FULL_END), st.integers(NOTE, NOTE + 0x400), st.integers(IMAGE - 0x10000, IMAGE)
+            ),
             st.one_of(st.integers(0, (1 << 64) - 1), st.integers(0, IMAGE).map(lambda offset: KERNEL + offset)),
         ),
         max_size=24,

@@ -10,11 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from pagebook.errors import PagebookError
-from pagebook.guests.view import LONGEST, View
+from pagebook.guests.view import View
 
 MOST_SYMBOLS = 1 << 21
+MOST_LETTERS = 1 << 26
 _TOKENS = 256
 _WITNESSES = ("swapper_pg_dir", "_stext")
+_LONGEST_NAMES = 1 << 24
 _LONGEST_TABLE = 1 << 15
 _LONGEST_TOKEN = 128
 
@@ -31,7 +33,7 @@ def read(view: View, known: dict[str, int]) -> dict[str, int]:
 def _read(view: View, known: dict[str, int]) -> dict[str, int]:
     count = view.number(known["kallsyms_num_syms"], 4)
     names, table = known["kallsyms_names"], known["kallsyms_token_table"]
-    if not 0 < count <= MOST_SYMBOLS or not 0 < table - names <= LONGEST:
+    if not 0 < count <= MOST_SYMBOLS or not 0 < table - names <= _LONGEST_NAMES:
         return {}
     tokens = _tokens(view, known)
     offsets = np.frombuffer(view.read(known["kallsyms_offsets"], 4 * count), dtype="<u4")
@@ -49,13 +51,13 @@ def _tokens(view: View, known: dict[str, int]) -> list[str]:
     if max(starts) > _LONGEST_TABLE:
         raise IndexError("a table of tokens longer than any")
     text = view.read(known["kallsyms_token_table"], max(starts) + _LONGEST_TOKEN)
-    return [text[start : text.index(b"\0", start)].decode("latin-1") for start in starts]
+    return [text[start : text.index(b"\0", start, start + _LONGEST_TOKEN)].decode("latin-1") for start in starts]
 
 
 def _spell(data: bytes, count: int, tokens: list[str]) -> list[str]:
     """The names, each without its first letter, which tells the kind of symbol."""
     spelled = []
-    at = 0
+    at = letters = 0
     for _ in range(count):
         length = data[at]
         at += 1
@@ -65,6 +67,7 @@ def _spell(data: bytes, count: int, tokens: list[str]) -> list[str]:
         end = at + length
         spelled.append("".join([tokens[token] for token in data[at:end]])[1:])
         at = end
-    if at > len(data):
-        raise IndexError("names that end after all names")
+        letters += len(spelled[-1])
+        if at > len(data) or letters > MOST_LETTERS:
+            raise IndexError("names that end after all names, or are longer than any kernel's")
     return spelled

@@ -151,22 +151,20 @@ def _shifted(file: Vmlinux, note: Vmcoreinfo) -> dict[str, int]:
 
 def _tasks(view: View, symbols: Mapping[str, int], file: Vmlinux | None) -> Tasks:
     """All tasks; none where symbols or types are missing."""
-    types = _types(view, symbols, file)
-    stack_bytes = symbols.get("__end_init_stack", 0) - symbols.get("__start_init_stack", 0)
-    layouts = Layouts.of(types, max(stack_bytes, 0)) if types else None
+    layouts = _layouts(view, symbols, file)
     if layouts is None or "init_task" not in symbols:
         return Tasks((), whole=True)
     return linuxtasks.read(view, symbols["init_task"], layouts)
 
 
-def _types(view: View, symbols: Mapping[str, int], file: Vmlinux | None) -> Btf | None:
+def _layouts(view: View, symbols: Mapping[str, int], file: Vmlinux | None) -> Layouts | None:
+    """By the types of the file, or of the memory: what is wrong with the first is an error, with the second is not."""
+    stack_bytes = max(symbols.get("__end_init_stack", 0) - symbols.get("__start_init_stack", 0), 0)
     if file and file.btf:
-        return Btf(file.btf)
+        return Layouts.of(Btf(file.btf), stack_bytes)
     start, stop = (symbols.get(name, 0) for name in ("__start_BTF", "__stop_BTF"))
-    if not start < stop:
-        return None
     try:
-        return Btf(view.read(start, stop - start))
+        return Layouts.of(Btf(view.read(start, stop - start)), stack_bytes) if start < stop else None
     except PagebookError:
         return None
 

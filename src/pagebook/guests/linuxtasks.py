@@ -1,7 +1,7 @@
 """The tasks of a Linux kernel, read from its lists: who they are, and where their page tables and stacks are.
 
 The lists lie in somebody else's memory, which may be damaged or move while it is read: each is followed as far as it
-makes sense, never more than `MOST_TASKS` steps, and it is told whether it came back to where it started.
+makes sense, all together never more than `MOST_STEPS` steps, and it is told whether each came back to its start.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pagebook.guests.view import View
 from pagebook.machine import Area
 
 MOST_TASKS = 1 << 16
+MOST_STEPS = 4 * MOST_TASKS
 _NAME_BYTES = 16
 _KERNEL_THREAD = 0x200000
 _STATES = {0: "run", 1: "sleep", 2: "disk sleep", 4: "stopped", 8: "traced"}
@@ -78,6 +79,7 @@ class _Reader:
         self.view = view
         self.layouts = layouts
         self.whole = True
+        self.steps = 0
         self.seen: set[int] = set()
 
     def _list(self, head: int) -> Iterator[int]:
@@ -86,7 +88,8 @@ class _Reader:
         try:
             node = self.view.number(head)
             while node != head:
-                if node in seen or len(seen) > MOST_TASKS:
+                self.steps += 1
+                if node in seen or self.steps > MOST_STEPS:
                     self.whole = False
                     return
                 seen.add(node)
