@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 RAM = 0x8000_0000
 RAM_BYTES = 512 << 20
-PATIENCE = 300.0
+PATIENCE = 600.0
 
 
 class GuestFailed(Exception):
