@@ -20,18 +20,26 @@ NAPOT_PPN = U64(0xF << 10)
 NAPOT_64K = U64(0x8 << 10)
 
 
-def _wide(found: Columns) -> Columns:
+def _sound(evidence: Evidence, found: Columns, mask: Mask) -> Columns:
+    """The rows of leaves or pointers in the mask, without those in tables that are free or misread."""
+    rows = found[mask]
+    return rows[evidence.sound(rows)]
+
+
+def _wide(evidence: Evidence, found: Columns) -> Columns:
     """Rows of leaves or pointers whose PTE has any of the bits above the PPN."""
-    return found[found["pte"] >> U64(54) != 0]
+    return _sound(evidence, found, found["pte"] >> U64(54) != 0)
 
 
 def write_without_read(evidence: Evidence) -> Iterator[Hits]:
     """Leaves with W and no R."""
     leaves = evidence.leaves
     yield mapping_hits(
-        leaves[leaves["flags"] & (R | W) == W],
-        lambda place: f"{place.what} {place.verb('has', 'have')} W without R, an encoding that is reserved: every "
-        "access is a page fault",
+        _sound(evidence, leaves, leaves["flags"] & (R | W) == W),
+        lambda place: (
+            f"{place.what} {place.verb('has', 'have')} W without R, an encoding that is reserved: every "
+            "access is a page fault"
+        ),
     )
 
 
@@ -39,13 +47,13 @@ def reserved_bits(evidence: Evidence) -> Iterator[Hits]:
     """PTEs with any of the bits 54 to 60."""
     say = "a bit of 54 to 60 is set in {}, and no extension that this kernel enables gives it a meaning: a page fault"
     for found, kind in ((evidence.leaves, "a leaf"), (evidence.tables.pointers, "a pointer to a table")):
-        rows = _wide(found)
+        rows = _wide(evidence, found)
         yield mapping_hits(rows[rows["pte"] & RESERVED != 0], lambda place, kind=kind: say.format(kind))  # type: ignore[misc]
 
 
 def napot_or_pbmt(evidence: Evidence) -> Iterator[Hits]:
     """Leaves whose N or PBMT cannot be; in xv6, which enables neither extension, any that is set."""
-    rows = _wide(evidence.leaves)
+    rows = _wide(evidence, evidence.leaves)
     pte = rows["pte"]
     if evidence.guest in UNUSED_BY_XV6:
         yield mapping_hits(
@@ -57,20 +65,23 @@ def napot_or_pbmt(evidence: Evidence) -> Iterator[Hits]:
     wrong = napot & ((rows["level"] != 0) | (pte & NAPOT_PPN != NAPOT_64K))
     yield mapping_hits(
         rows[wrong],
-        lambda place: "N is set where no 64 KiB page can be: above the last level, or with low PPN bits that are not "
-        "1000",
+        lambda place: (
+            "N is set where no 64 KiB page can be: above the last level, or with low PPN bits that are not 1000"
+        ),
     )
     yield mapping_hits(rows[(pte & PBMT == PBMT) & ~wrong], lambda place: "PBMT is 3, an encoding that is reserved")
 
 
 def pointer_flags(evidence: Evidence) -> Iterator[Hits]:
     """Pointers with A, D, U, N or PBMT."""
-    found = _usable(evidence)
+    found = evidence.tables.pointers
     bits = U64(A | D | U) | N | PBMT
     yield mapping_hits(
-        found[(found["pte"] & bits != 0) & (found["level"] > 0)],
-        lambda place: f"a pointer to a table has {_names(place.pte or 0)} set, which must be 0 there: no walk goes on, "
-        "everything under it is a page fault",
+        _sound(evidence, found, (found["pte"] & bits != 0) & (found["level"] > 0)),
+        lambda place: (
+            f"a pointer to a table has {_names(place.pte or 0)} set, which must be 0 there: no walk goes on, "
+            "everything under it is a page fault"
+        ),
     )
 
 
@@ -79,50 +90,48 @@ def _names(pte: int) -> str:
     return " and ".join(name for name, bits in named if pte & bits)
 
 
-def _usable(evidence: Evidence) -> Columns:
-    """The pointers, but for those in tables that a loop makes read on a level they were not made for."""
-    found = evidence.tables.pointers
-    if not len(evidence.confused):
-        return found
-    return found[~np.isin(found["pte_pa"] & ~U64(0xFFF), evidence.confused)]
-
-
 def misaligned_superpage(evidence: Evidence) -> Iterator[Hits]:
     """Superpages whose physical address is not a multiple of their size."""
     leaves = evidence.leaves[~evidence.small]
     size = leaves["size"]
     yield mapping_hits(
-        leaves[leaves["pa"] & (size - U64(1)) != 0],
-        lambda place: f"a superpage of {place.size // place.pages:#x} bytes leads to {place.pa:#x}, which is no "
-        "multiple of that: every access is a page fault",
+        _sound(evidence, leaves, leaves["pa"] & (size - U64(1)) != 0),
+        lambda place: (
+            f"a superpage of {place.size // place.pages:#x} bytes leads to {place.pa:#x}, which is no "
+            "multiple of that: every access is a page fault"
+        ),
     )
 
 
 def last_level_pointer(evidence: Evidence) -> Iterator[Hits]:
     """PTEs of the last level that are valid and have none of R, W and X."""
-    found = _usable(evidence)
+    found = evidence.tables.pointers
     yield mapping_hits(
-        found[found["level"] == 0],
-        lambda place: f"a PTE on the last level is valid and has none of R, W, X, as if it pointed to one more table: "
-        f"{place.what} on which every access faults",
+        _sound(evidence, found, found["level"] == 0),
+        lambda place: (
+            f"a PTE on the last level is valid and has none of R, W, X, as if it pointed to one more table: "
+            f"{place.what} on which every access faults"
+        ),
     )
 
 
 def outside_memory(evidence: Evidence) -> Iterator[Hits]:
     """Pointers to tables where no memory is; leaves to where neither memory nor a known device is."""
-    found = _usable(evidence)
-    found = found[found["level"] > 0]
+    found = evidence.tables.pointers
     yield mapping_hits(
-        found[evidence.frames.of(found["pa"]) < 0],
-        lambda place: f"a PTE points to a table at {place.pa:#x}, and no memory is there: a walk through it is an "
-        "access fault",
+        _sound(evidence, found, (found["level"] > 0) & (evidence.frames.of(found["pa"]) < 0)),
+        lambda place: (
+            f"a PTE points to a table at {place.pa:#x}, and no memory is there: a walk through it is an access fault"
+        ),
     )
     if evidence.memory.devices:
         leaves = evidence.leaves
         yield mapping_hits(
-            leaves[_nowhere(evidence)],
-            lambda place: f"{place.what} {place.verb('leads', 'lead')} to {place.pa:#x}, where neither memory nor a "
-            "device is: an access fault",
+            _sound(evidence, leaves, _nowhere(evidence)),
+            lambda place: (
+                f"{place.what} {place.verb('leads', 'lead')} to {place.pa:#x}, where neither memory nor a "
+                "device is: an access fault"
+            ),
         )
 
 
@@ -137,8 +146,6 @@ def _nowhere(evidence: Evidence) -> Mask:
         answered |= (start < U64(region.end)) & (last >= U64(region.base))
     nowhere[nowhere] = ~answered
     return nowhere
-
-
 
 
 RULES = (

@@ -26,6 +26,7 @@ LEAF = np.dtype([("space", "<i4"), *((name, MAPPING[name]) for name in MAPPING.n
 
 STACK = "stack of "
 UNUSED_STACK = ", unused"
+DEAD = "unused"
 KERNELS = ("", "the kernel's image", "a device's queue", "a kernel stack", "a trapframe", "a page table")
 IMAGE, QUEUE, STACK_FRAME, TRAPFRAME, TABLE_FRAME = range(1, 6)
 Mask = npt.NDArray[np.bool_]
@@ -111,8 +112,9 @@ class Evidence:
 
     @cached_property
     def processes(self) -> Mask:
-        """For each space whether it is a process's; one entry more, False, for what belongs to no space."""
-        return np.array([*(space.pid is not None for space in self.spaces), False], dtype=np.bool_)
+        """For each space whether it is a living process's; one entry more, False, for what belongs to no space."""
+        living = (space.pid is not None and space.state != DEAD for space in self.spaces)
+        return np.array([*living, False], dtype=np.bool_)
 
     @cached_property
     def ends(self) -> Addresses:
@@ -124,6 +126,13 @@ class Evidence:
     def of_process(self) -> Mask:
         """Which leaves are in a process's space."""
         found: Mask = self.processes[self.leaves["space"]]
+        return found
+
+    @cached_property
+    def of_kernel(self) -> Mask:
+        """Which leaves are in a kernel's space."""
+        kernels = np.array([*(space.pid is None for space in self.spaces), False], dtype=np.bool_)
+        found: Mask = kernels[self.leaves["space"]]
         return found
 
     @cached_property
@@ -186,6 +195,28 @@ class Evidence:
         return np.unique(pa[1:][again])
 
     @cached_property
+    def noise(self) -> Addresses:
+        """Tables whose PTEs say nothing: confused ones, and those whose frame is free and may hold anything."""
+        tables = np.unique(self.tables.tables["pa"])
+        numbers = self.frames.of(tables)
+        free = tables[(numbers >= 0) & self.free[numbers]] if len(self.frames) else tables[:0]
+        return np.union1d(self.confused, free)
+
+    @cached_property
+    def damaged(self) -> Mask:
+        """For each space whether any of its tables is noise; one entry more, False."""
+        rows = self.tables.tables
+        found = np.zeros(len(self.spaces) + 1, dtype=np.bool_)
+        found[rows["space"][np.isin(rows["pa"], self.noise)]] = True
+        return found
+
+    def sound(self, found: Columns) -> Mask:
+        """Which rows, of leaves or pointers, stand in tables that are not noise."""
+        if not len(self.noise):
+            return np.ones(len(found), dtype=np.bool_)
+        return ~np.isin(found["pte_pa"] & ~U64(PAGE_MASK), self.noise)
+
+    @cached_property
     def text(self) -> tuple[int, int] | None:
         """The physical range of the kernel's text, [start, stop); None where it is not known."""
         etext = self.machine.symbols.get("etext")
@@ -202,8 +233,22 @@ class Evidence:
             for number, space in enumerate(self.spaces)
             if space.pid is None
             for area in space.areas
-            if area.name.startswith(STACK)
+            if area.name.startswith(STACK) and area.end < 1 << 64
         ]
+
+    @cached_property
+    def on_stacks(self) -> Mask:
+        """Which leaves are those of a kernel stack."""
+        found = np.zeros(len(self.leaves), dtype=np.bool_)
+        for number in {number for number, _ in self.stacks}:
+            own = slice(*np.searchsorted(self.leaves["space"], [number, number + 1]).tolist())
+            va = self.leaves["va"][own]
+            areas = [area for at, area in self.stacks if at == number]
+            start = np.sort(np.array([area.start for area in areas], dtype=U64))
+            end = np.sort(np.array([area.end for area in areas], dtype=U64))
+            at = np.searchsorted(start, va, side="right") - 1
+            found[own] = (at >= 0) & (va < end[np.maximum(at, 0)])
+        return found
 
     def within(self, number: int, start: int, size: int) -> Mask:
         """Which leaves of a space begin in a range of virtual addresses."""
@@ -227,6 +272,11 @@ class Evidence:
         """For each space the address of the trapframe."""
         return np.array([*(self.place_of(space, "trapframe", 2) for space in self.spaces), 0], dtype=U64)
 
+    @cached_property
+    def roots(self) -> Addresses:
+        """The root of each space; one entry more, 0."""
+        return np.array([*(space.table.root for space in self.spaces), 0], dtype=U64)
+
     def has_call(self, *words: str) -> bool:
         """Whether the kernel has a system call whose name has one of these words in it."""
         calls = [name for name in self.machine.symbols if name.startswith("sys_")]
@@ -236,13 +286,11 @@ class Evidence:
     def kernels(self) -> npt.NDArray[np.uint8]:
         """For each frame what of the kernel's it is, an index into KERNELS: found anew, whatever role it got later."""
         kinds = np.zeros(len(self.frames), dtype=np.uint8)
+        self._mark(kinds, self.of_process & (self.leaves["va"] == self.trapframes[self.leaves["space"]]), TRAPFRAME)
         for area in self.machine.areas:
             kind = IMAGE if "kernel" in area.name else QUEUE
             kinds[self.frames.spans(np.array([area.start], U64), np.array([area.size], U64)) > 0] = kind
-        for number, area in self.stacks:
-            self._mark(kinds, self.within(number, area.start, area.size), STACK_FRAME)
-        at = self.trapframes[self.leaves["space"]]
-        self._mark(kinds, self.of_process & (self.leaves["va"] == at), TRAPFRAME)
+        self._mark(kinds, self.on_stacks, STACK_FRAME)
         tables = self.frames.of(self.tables.tables["pa"])
         kinds[tables[tables >= 0]] = TABLE_FRAME
         return kinds

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from pagebook.checks.evidence import Evidence
 from pagebook.checks.registry import BY_ID
@@ -92,11 +93,12 @@ def _still(before: Found, then: Machine, after: Found, now: Machine) -> Found:
     return kept
 
 
-def _keys(hits: Hits, machine: Machine) -> np.ndarray:  # type: ignore[type-arg]
+def _keys(hits: Hits, machine: Machine) -> npt.NDArray[np.uint64]:
     """Keys that hold in both looks: a space is known by its name and pid, not by its place in the list."""
     names = [hash((space.name.partition(".")[0], space.pid)) & 0xFFFF_FFFF_FFFF_FFFF for space in machine.spaces]
     by_space = np.array([*names, 0], dtype=np.uint64)
-    return hits.keys() ^ by_space[hits.rows["space"]]
+    keys: npt.NDArray[np.uint64] = hits.keys() ^ by_space[hits.rows["space"]]
+    return keys
 
 
 def _report(machine: Machine, rules: Sequence[Rule], found: Found, looks: int) -> Report:

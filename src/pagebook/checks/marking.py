@@ -23,9 +23,9 @@ Words = npt.NDArray[np.uint64]
 
 
 def reached(evidence: Evidence, candidates: Mask) -> Mask:
-    """For each frame, by number, whether a word that the kernel can reach leads to it; only ``candidates`` are followed."""
+    """For each frame, by number, whether a word the kernel can reach leads to it; ``candidates`` are followed."""
     found = np.zeros(len(evidence.frames), dtype=np.bool_)
-    image = _image_words(evidence)
+    image = image_words(evidence)
     _mark(evidence, found, image)
     _mark(evidence, found, _stack_words(evidence, image))
     registers = [value for hart in evidence.machine.harts for value in hart.registers]
@@ -48,7 +48,7 @@ def _mark(evidence: Evidence, found: Mask, words: Words) -> None:
     found[numbers[numbers >= 0]] = True
 
 
-def _image_words(evidence: Evidence) -> Words:
+def image_words(evidence: Evidence) -> Words:
     """The words of the kernel's image behind its text, of the queues, and of a table of counts."""
     parts = [np.empty(0, U64)]
     for area in evidence.machine.areas:
@@ -75,11 +75,11 @@ def _stack_words(evidence: Evidence, image: Words) -> Words:
     saved = np.unique(image[image - U64(low) < U64(max(high - low, 1))])
     states = {str(space.pid): space.state for space in evidence.spaces if space.pid is not None}
     parts = [np.empty(0, U64)]
+    live = evidence.leaves[evidence.on_stacks & (evidence.frame >= 0)]
     for number, area in stacks:
         state = states.get(area.name.removeprefix(STACK).removeprefix("process "))
         skipped = _saved_pointer(area, saved) if state in ASLEEP else 0
-        at = evidence.within(number, area.start, area.size) & (evidence.frame >= 0)
-        rows = evidence.leaves[at]
+        rows = live[(live["space"] == number) & (live["va"] - U64(area.start) < U64(area.size))]
         pages, _ = evidence.memory.gather(rows["pa"])
         offsets = rows["va"][:, None] - U64(area.start) + np.arange(0, PAGE_SIZE, 8, dtype=U64)
         parts.append(pages[offsets >= U64(skipped)])
@@ -109,5 +109,5 @@ def _mark_blocks(evidence: Evidence, found: Mask, candidates: Mask) -> None:
                 found[head : head + (pool.size >> PAGE_SHIFT)] = True
     counts = evidence.machine.counts
     if counts is not None:
-        span = evidence.frames.spans(np.array([counts.start], U64), np.array([counts.count * counts.width], U64))
+        span = evidence.frames.spans(np.array([counts.start], U64), np.array([counts.length * counts.width], U64))
         found[span > 0] = True

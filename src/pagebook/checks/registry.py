@@ -59,6 +59,8 @@ def _named(word: str) -> list[Rule]:
 
 def _unknown(word: str) -> BadTarget:
     names = [*BY_ID, *(rule.name for rule in RULES)]
-    near = difflib.get_close_matches(word.upper(), BY_ID, 3, 0.6) or difflib.get_close_matches(word.lower(), names, 3, 0.5)
+    near = difflib.get_close_matches(word.upper(), BY_ID, 3, 0.6) or difflib.get_close_matches(
+        word.lower(), names, 3, 0.5
+    )
     hint = f"near it are {', '.join(near)}" if near else f"they are {RULES[0].id} to {RULES[-1].id}"
     return BadTarget(f"there is no rule {word!r}; {hint}; 'pagebook rule' lists all")

@@ -19,7 +19,7 @@ def _kernel_text(evidence: Evidence) -> Mask:
     if evidence.text is not None:
         start, stop = evidence.text
         pa = leaves["pa"]
-        text = ~evidence.of_process & (pa < U64(stop)) & (pa + leaves["size"] > U64(start))
+        text = evidence.of_kernel & (pa < U64(stop)) & (pa + leaves["size"] > U64(start))
     first, last = (evidence.machine.symbols.get(name) for name in ("_stext", "_etext"))
     if first and last and first < last:
         va = leaves["va"]
@@ -28,9 +28,11 @@ def _kernel_text(evidence: Evidence) -> Mask:
 
 
 def _usable(evidence: Evidence) -> Mask:
-    """Leaves that are no reserved encoding."""
-    found: Mask = evidence.leaves["flags"] & (R | W) != W
-    return found
+    """Leaves that are no reserved encoding and no noise: what hardware would make use of."""
+    flags, pte, pa = (evidence.leaves[name] for name in ("flags", "pte", "pa"))
+    found: Mask = (flags & (R | W) != W) & (pte >> U64(54) & U64(0x7F) == 0)
+    found &= pa & (evidence.leaves["size"] - U64(1)) == 0
+    return found & evidence.sound(evidence.leaves)
 
 
 def kernel_write_execute(evidence: Evidence) -> Iterator[Hits]:
@@ -47,8 +49,9 @@ def _at_trampoline(evidence: Evidence) -> Mask:
     if evidence.guest != "xv6":
         return np.zeros(len(evidence.leaves), dtype=np.bool_)
     space = evidence.leaves["space"]
-    at: Mask = evidence.leaves["va"] == evidence.trampolines[space]
-    return at | evidence.of_process & (evidence.leaves["va"] == evidence.trapframes[space])
+    va, processes = evidence.leaves["va"], evidence.of_process
+    found: Mask = (va == evidence.trampolines[space]) | processes & (va == evidence.trapframes[space])
+    return found
 
 
 def user_write_execute(evidence: Evidence) -> Iterator[Hits]:
@@ -63,11 +66,13 @@ def user_write_execute(evidence: Evidence) -> Iterator[Hits]:
 def user_page_in_kernel(evidence: Evidence) -> Iterator[Hits]:
     """Leaves with U in the kernel's table (xv6), or in the kernel's half of any space (elsewhere)."""
     leaves = evidence.leaves
-    wrong = evidence.user & ~evidence.of_process if evidence.guest == "xv6" else evidence.user & _upper(evidence)
+    wrong = evidence.user & evidence.of_kernel if evidence.guest == "xv6" else evidence.user & _upper(evidence)
     yield mapping_hits(
         leaves[wrong & (leaves["flags"] & (R | X) != 0)],
-        lambda place: f"{place.what} of the kernel's {place.verb('has', 'have')} U ({_rights(place)}): user mode may "
-        "use it wherever this table is current, and the kernel may not without sstatus.SUM",
+        lambda place: (
+            f"{place.what} of the kernel's {place.verb('has', 'have')} U ({_rights(place)}): user mode may "
+            "use it wherever this table is current, and the kernel may not without sstatus.SUM"
+        ),
     )
 
 
@@ -105,8 +110,10 @@ def table_writable_by_user(evidence: Evidence) -> Iterator[Hits]:
     """User leaves with W that lead to a page of any table."""
     yield mapping_hits(
         evidence.leaves[_over_tables(evidence) & (evidence.leaves["flags"] & W != 0)],
-        lambda place: f"a user page that can be written lies over a page table, in {place.pa:#x}: the program can map "
-        "whatever it likes",
+        lambda place: (
+            f"a user page that can be written lies over a page table, in {place.pa:#x}: the program can map "
+            "whatever it likes"
+        ),
     )
 
 
@@ -128,7 +135,7 @@ def kernel_text_writable(evidence: Evidence) -> Iterator[Hits]:
     """Leaves of kernel spaces with W over the kernel's text."""
     text = _kernel_text(evidence)
     yield mapping_hits(
-        evidence.leaves[text & (evidence.leaves["flags"] & (R | W) == R | W)],
+        evidence.leaves[text & (evidence.leaves["flags"] & (R | W) == R | W) & _usable(evidence)],
         lambda place: f"{place.what} of the kernel's text can be written ({_rights(place)})",
     )
 
@@ -138,13 +145,17 @@ def accessed_dirty(evidence: Evidence) -> Iterator[Hits]:
     flags = evidence.leaves["flags"]
     yield mapping_hits(
         evidence.leaves[flags & A == 0],
-        lambda place: f"{place.what} {place.verb('has', 'have')} A = 0: on a hart with Svade every access faults until "
-        "the kernel sets it",
+        lambda place: (
+            f"{place.what} {place.verb('has', 'have')} A = 0: on a hart with Svade every access faults until "
+            "the kernel sets it"
+        ),
     )
     yield mapping_hits(
         evidence.leaves[(flags & (A | D) == A) & (flags & W != 0)],
-        lambda place: f"{place.what} can be written and {place.verb('has', 'have')} D = 0: on a hart with Svade every "
-        "store faults until the kernel sets it",
+        lambda place: (
+            f"{place.what} can be written and {place.verb('has', 'have')} D = 0: on a hart with Svade every "
+            "store faults until the kernel sets it"
+        ),
     )
 
 

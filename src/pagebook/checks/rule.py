@@ -38,8 +38,8 @@ HIT = np.dtype(
         ("mark", "<u8"),
     ]
 )
-"""A row of hits: ``space`` is an index into the machine's spaces or NOWHERE; ``fact`` is a number of the rule's own that
-its sentence needs; ``mark`` is one that must be the same in a second look (what a frame holds, where a run ends)."""
+"""A row of hits: ``space`` is an index into the machine's spaces or NOWHERE; ``fact`` is a number of the rule's own
+that its sentence needs; ``mark`` is one that must be the same in a second look (what a frame holds, where a run ends)."""
 
 Rows = npt.NDArray[np.void]
 Numbers = npt.NDArray[Any]
@@ -83,7 +83,7 @@ Say = Callable[[Place], str]
 
 @dataclass(frozen=True)
 class Hits:
-    """What a rule found, rows of HIT; ``has`` names those of va, pa and pte that mean something; ``say`` the sentence."""
+    """What a rule found, rows of HIT; ``has`` names which of va, pa, pte mean something; ``say`` the sentence."""
 
     rows: Rows
     say: Say
@@ -93,7 +93,7 @@ class Hits:
         return len(self.rows)
 
     def keys(self) -> npt.NDArray[np.uint64]:
-        """A number for each row that the same finding has in another look; A and D, which hardware sets, are left out."""
+        """A number for each row that the same finding has in another look; A and D, set by hardware, are left out."""
         key = np.zeros(len(self.rows), dtype=U64)
         pte = self.rows["pte"] & U64(~(A | D) & 0xFFFF_FFFF_FFFF_FFFF)
         for column in (self.rows["va"], self.rows["pa"], pte, self.rows["fact"], self.rows["mark"]):
@@ -119,9 +119,7 @@ def _rows(count: int) -> Rows:
     return rows
 
 
-def mapping_hits(
-    found: Columns, say: Say, fact: Numbers | int = 0, mark: Numbers | int = 0
-) -> Hits:
+def mapping_hits(found: Columns, say: Say, fact: Numbers | int = 0, mark: Numbers | int = 0) -> Hits:
     """Hits of leaves or pointers, rows that have all of space, va, pa, size, pte, pte_pa, level."""
     rows = _rows(len(found))
     for name in ("space", "va", "pa", "size", "pte", "pte_pa", "level"):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pagebook.checks.evidence import Evidence, Mask
+from pagebook.checks.evidence import DEAD, Evidence, Mask
 from pagebook.checks.rule import Hits, Place, Rule, Severity, mapping_hits, space_hits
 from pagebook.columns import Columns
 from pagebook.errors import BadAddress
@@ -34,12 +34,14 @@ def table_loop(evidence: Evidence) -> Iterator[Hits]:
     chosen_columns = found[inner] if inner.any() else found[found["level"] == found["level"].max(initial=0)]
     yield mapping_hits(
         chosen_columns,
-        lambda place: f"this PTE points to the table at {place.pa:#x}, which the same space uses on another level "
-        "already: the tables loop, or a table has two places",
+        lambda place: (
+            f"this PTE points to the table at {place.pa:#x}, which the same space uses on another level "
+            "already: the tables loop, or a table has two places"
+        ),
     )
 
 
-def _pointers_to(evidence: Evidence, tables: np.ndarray) -> Columns:  # type: ignore[type-arg]
+def _pointers_to(evidence: Evidence, tables: np.ndarray) -> Columns:
     found = evidence.tables.pointers
     key = found["pa"] ^ found["space"].astype(U64) << U64(56) ^ (found["level"].astype(U64) - U64(1)) << U64(48)
     wanted = tables["pa"] ^ tables["space"].astype(U64) << U64(56) ^ tables["level"].astype(U64) << U64(48)
@@ -74,17 +76,18 @@ def shared_table(evidence: Evidence) -> Iterator[Hits]:
         yield from _same_root(evidence, roots, names)
 
 
-def _with_users(evidence: Evidence, rows: np.ndarray, shared: Mask, certain: Mask) -> Mask:  # type: ignore[type-arg]
+def _with_users(evidence: Evidence, rows: np.ndarray, shared: Mask, certain: Mask) -> Mask:
     """Of shared tables those that are certainly wrong, and those under which a page has U."""
     kept = shared & certain
     for at in np.flatnonzero(shared & ~certain)[:MOST_SHARED].tolist():
         row = rows[at]
         fmt = evidence.spaces[row["space"]].table.format
-        kept[at] = evidence.user[evidence.within(int(row["space"]), int(row["va"]), fmt.page_bytes(row["level"] + 1))].any()
+        reach = fmt.page_bytes(int(row["level"]) + 1)
+        kept[at] = evidence.user[evidence.within(int(row["space"]), int(row["va"]), reach)].any()
     return kept
 
 
-def _first_pointers(evidence: Evidence, rows: np.ndarray) -> Columns:  # type: ignore[type-arg]
+def _first_pointers(evidence: Evidence, rows: np.ndarray) -> Columns:
     """The PTEs that rows of TABLE name, as rows of pointers."""
     level = rows["level"] + 1
     size = np.zeros(len(rows), dtype=U64)
@@ -97,7 +100,7 @@ def _first_pointers(evidence: Evidence, rows: np.ndarray) -> Columns:  # type: i
     return Columns(evidence.tables.pointers.dtype, len(rows), [np.array(column) for column in columns])
 
 
-def _same_root(evidence: Evidence, roots: np.ndarray, names: list[str]) -> Iterator[Hits]:  # type: ignore[type-arg]
+def _same_root(evidence: Evidence, roots: np.ndarray, names: list[str]) -> Iterator[Hits]:
     unique, first, which = np.unique(roots, return_index=True, return_inverse=True)
     again = np.flatnonzero(first[which] != np.arange(len(roots)))
     yield space_hits(
@@ -112,6 +115,7 @@ def table_in_free_frame(evidence: Evidence) -> Iterator[Hits]:
     if not evidence.knows_free:
         return
     rows = evidence.tables.tables
+    rows = rows[[evidence.spaces[number].state != DEAD for number in rows["space"].tolist()]]
     numbers = evidence.frames.of(rows["pa"])
     dead = (numbers >= 0) & evidence.free[numbers]
     roots = dead & (rows["pte_pa"] == 0)

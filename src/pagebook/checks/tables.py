@@ -22,12 +22,28 @@ PIECE = 1 << 12  # tables read at a time
 MOST_POINTERS = 1 << 21  # a level; more than the tables of a terabyte of 4 KiB pages
 
 TABLE = np.dtype(
-    [("space", "<i4"), ("pa", "<u8"), ("va", "<u8"), ("pte", "<u8"), ("pte_pa", "<u8"), ("level", "u1"), ("used", "<u2")]
+    [
+        ("space", "<i4"),
+        ("pa", "<u8"),
+        ("va", "<u8"),
+        ("pte", "<u8"),
+        ("pte_pa", "<u8"),
+        ("level", "u1"),
+        ("used", "<u2"),
+    ]
 )
 """A row of tables, one a space and level: the first PTE that points to it (0 for a root), ``used`` its valid PTEs."""
 
 POINTERS = np.dtype(
-    [("space", "<i4"), ("va", "<u8"), ("pa", "<u8"), ("size", "<u8"), ("pte", "<u8"), ("pte_pa", "<u8"), ("level", "u1")]
+    [
+        ("space", "<i4"),
+        ("va", "<u8"),
+        ("pa", "<u8"),
+        ("size", "<u8"),
+        ("pte", "<u8"),
+        ("pte_pa", "<u8"),
+        ("level", "u1"),
+    ]
 )
 """A row of pointers: ``level`` is that of the PTE, ``pa`` the table it names, ``size`` the bytes it translates."""
 

@@ -42,8 +42,9 @@ def leaked_frame(evidence: Evidence) -> Iterator[Hits]:
     looks, marks = _contents(evidence, numbers)
     yield frame_hits(
         evidence.frames.pas(numbers),
-        lambda place: f"{_frames(place)} at {place.pa:#x} {place.verb('is', 'are')} neither free nor used: no table maps "
-        f"{place.verb('it', 'them')} and nothing in the kernel points to {place.verb('it', 'them')}{LOOKS[place.fact]}",
+        lambda place: f"{_frames(place)} at {place.pa:#x} {place.verb('is', 'are')} neither free nor used: no table "
+        f"maps {place.verb('it', 'them')}, nothing in the kernel points to {place.verb('it', 'them')}"
+        f"{LOOKS[place.fact]}",
         fact=looks, mark=marks,
     )  # fmt: skip
 
@@ -81,20 +82,19 @@ def free_but_mapped(evidence: Evidence) -> Iterator[Hits]:
     if not evidence.knows_free:
         return
     leaves = evidence.leaves
-    chosen = evidence.of_process & evidence.small
-    for number, area in evidence.stacks:
-        chosen = chosen | evidence.within(number, area.start, area.size)
-    chosen = chosen & (evidence.frame >= 0)
+    chosen = (evidence.of_process & evidence.small | evidence.on_stacks) & (evidence.frame >= 0)
     chosen[chosen] = evidence.free[evidence.frame[chosen]]
     rows = leaves[chosen]
     looks, _ = _contents(evidence, evidence.frame[chosen])
     yield mapping_hits(
         rows,
-        lambda place: f"{place.what} {place.verb('is', 'are')} mapped to {place.pa:#x}, which is on the free list"
-        + (
-            "; it still holds the 0x01 that kfree leaves"
-            if place.fact == 2
-            else "; it was written after it was freed"
+        lambda place: (
+            f"{place.what} {place.verb('is', 'are')} mapped to {place.pa:#x}, which is on the free list"
+            + (
+                "; it still holds the 0x01 that kfree leaves"
+                if place.fact == 2
+                else "; it was written after it was freed"
+            )
         ),
         fact=looks,
     )
@@ -125,20 +125,29 @@ def count_differs(evidence: Evidence) -> Iterator[Hits]:
         wrong = free[(by_frame[free] != resting) & (uses[free] == 0)]
         yield frame_hits(
             evidence.frames.pas(wrong),
-            lambda place: f"{_frames(place)} at {place.pa:#x} {place.verb('is', 'are')} free and counted {place.fact} in "
-            f"{counts.name}, where other free frames have {resting}",
+            lambda place: (
+                f"{_frames(place)} at {place.pa:#x} {place.verb('is', 'are')} free and counted {place.fact} in "
+                f"{counts.name}, where other free frames have {resting}"
+            ),
             fact=by_frame[wrong],
         )
 
 
 def _count_hits(
-    evidence: Evidence, wrong: Indices, by_frame: npt.NDArray[np.int64], uses: npt.NDArray[np.int64], name: str, usual: int
+    evidence: Evidence,
+    wrong: Indices,
+    by_frame: npt.NDArray[np.int64],
+    uses: npt.NDArray[np.int64],
+    name: str,
+    usual: int,
 ) -> Hits:
     offset = "" if usual == 0 else f" (this kernel counts {usual:+} for a frame with one mapping)"
     return frame_hits(
         evidence.frames.pas(wrong),
-        lambda place: f"{_frames(place)} at {place.pa:#x} {place.verb('has', 'have')} {place.fact >> 32} "
-        f"mapping{'s' * (place.fact >> 32 != 1)} and {place.fact & 0xFFFF_FFFF} in {name}{offset}",
+        lambda place: (
+            f"{_frames(place)} at {place.pa:#x} {place.verb('has', 'have')} {place.fact >> 32} "
+            f"mapping{'s' * (place.fact >> 32 != 1)} and {place.fact & 0xFFFF_FFFF} in {name}{offset}"
+        ),
         fact=uses[wrong].astype(U64) << U64(32) | by_frame[wrong].astype(U64) & U64(0xFFFF_FFFF),
     )
 
@@ -147,7 +156,7 @@ def _counted(evidence: Evidence) -> tuple[npt.NDArray[np.int64], Indices]:
     """The guest's counts of frames of RAM, and the numbers of these frames."""
     counts = evidence.machine.counts
     assert counts is not None
-    most = min(counts.count, len(evidence.frames) + (1 << 20))
+    most = min(counts.length, len(evidence.frames) + (1 << 20))
     data = evidence.memory.read(counts.start, most * counts.width)
     values = np.frombuffer(data, dtype=f"<u{counts.width}").astype(np.int64)
     numbers = evidence.frames.of(U64(counts.base) + (np.arange(most, dtype=U64) << U64(PAGE_SHIFT)))
@@ -189,8 +198,10 @@ def free_list(evidence: Evidence) -> Iterator[Hits]:
         twice = inside[taken[inside] > 0]
         yield frame_hits(
             evidence.frames.pas(twice),
-            lambda place, pool=pool: f"{_frames(place)} at {place.pa:#x} {place.verb('is', 'are')} on {pool.name} and on "  # type: ignore[misc]
-            f"{pools[place.fact].name} too",
+            lambda place, pool=pool: (
+                f"{_frames(place)} at {place.pa:#x} {place.verb('is', 'are')} on {pool.name} and on "  # type: ignore[misc]
+                f"{pools[place.fact].name} too"
+            ),
             fact=taken[twice].astype(np.int64) - 1,
         )
         taken[inside] = pools.index(pool) + 1
@@ -198,8 +209,10 @@ def free_list(evidence: Evidence) -> Iterator[Hits]:
         own = (kinds > 0) & (kinds < 3)
         yield frame_hits(
             evidence.frames.pas(inside[own]),
-            lambda place, pool=pool: f"{_frames(place)} at {place.pa:#x} of {KERNELS[place.fact]} "  # type: ignore[misc]
-            f"{place.verb('is', 'are')} on {pool.name}",
+            lambda place, pool=pool: (
+                f"{_frames(place)} at {place.pa:#x} of {KERNELS[place.fact]} "  # type: ignore[misc]
+                f"{place.verb('is', 'are')} on {pool.name}"
+            ),
             fact=kinds[own],
         )
 
@@ -221,8 +234,10 @@ def superpage_overlapped(evidence: Evidence) -> Iterator[Hits]:
     names = [space.name for space in evidence.spaces]
     yield mapping_hits(
         rows,
-        lambda place: f"{place.what} {place.verb('leads', 'lead')} to {place.pa:#x}, which lies under a superpage of "
-        f"{names[place.fact]}",
+        lambda place: (
+            f"{place.what} {place.verb('leads', 'lead')} to {place.pa:#x}, which lies under a superpage of "
+            f"{names[place.fact]}"
+        ),
         fact=leaves["space"][wide][order][at],
     )
 
@@ -241,8 +256,10 @@ def superpage_half_free(evidence: Evidence) -> Iterator[Hits]:
     rows = leaves[wide[free > 0]]
     yield mapping_hits(
         rows,
-        lambda place: f"{place.fact} of the {place.size // place.pages >> PAGE_SHIFT} frames under a superpage at "
-        f"{place.pa:#x} are on a free list",
+        lambda place: (
+            f"{place.fact} of the {place.size // place.pages >> PAGE_SHIFT} frames under a superpage at "
+            f"{place.pa:#x} are on a free list"
+        ),
         fact=free[free > 0],
     )
 
@@ -287,17 +304,14 @@ def kernel_stack_guard(evidence: Evidence) -> Iterator[Hits]:
 
 def kernel_stack_shared(evidence: Evidence) -> Iterator[Hits]:
     """Kernel stacks that lead to one frame."""
-    leaves = evidence.leaves
-    chosen = np.zeros(len(leaves), dtype=np.bool_)
-    for number, area in evidence.stacks:
-        chosen |= evidence.within(number, area.start, area.size)
-    rows = leaves[chosen]
+    rows = evidence.leaves[evidence.on_stacks]
     _, first, which = np.unique(rows["pa"], return_index=True, return_inverse=True)
     again = first[which] != np.arange(len(rows))
     yield mapping_hits(
         rows[again],
-        lambda place: f"the kernel stack at {place.va:#x} is in the frame {place.pa:#x}, and so is the one at "
-        f"{place.fact:#x}",
+        lambda place: (
+            f"the kernel stack at {place.va:#x} is in the frame {place.pa:#x}, and so is the one at {place.fact:#x}"
+        ),
         fact=rows["va"][first[which[again]]],
     )
 

@@ -11,8 +11,9 @@ from functools import cached_property
 
 import numpy as np
 
-from pagebook.checks.evidence import IMAGE, KERNELS, STACK_FRAME, Evidence, Mask
+from pagebook.checks.evidence import DEAD, IMAGE, KERNELS, STACK_FRAME, Evidence, Mask
 from pagebook.checks.evidence import TRAPFRAME as TRAPFRAME_FRAME
+from pagebook.checks.marking import image_words
 from pagebook.checks.rule import Hits, Place, Rule, Severity, mapping_hits, place_hits, space_hits
 from pagebook.columns import Columns
 from pagebook.memory import U64
@@ -40,14 +41,14 @@ class Pages:
 
     @cached_property
     def fixed(self) -> Mask:
-        """Which leaves beyond the size are at an address that every process with memory has: by design, like USYSCALL."""
+        """Which leaves beyond the size are at an address that every process has: by design, like USYSCALL."""
         evidence = self.evidence
         found = np.zeros(len(evidence.leaves), dtype=np.bool_)
         living = np.unique(evidence.leaves["space"][self.inside])
         if len(living) < 2:
             return found
         rows = np.flatnonzero(self.beyond & np.isin(evidence.leaves["space"], living))
-        vas, which, counts = np.unique(evidence.leaves["va"][rows], return_inverse=True, return_counts=True)
+        _, which, counts = np.unique(evidence.leaves["va"][rows], return_inverse=True, return_counts=True)
         found[rows] = counts[which] == len(living)
         return found
 
@@ -95,8 +96,10 @@ def beyond_size(evidence: Evidence) -> Iterator[Hits]:
     size = {number: space.size or 0 for number, space in enumerate(evidence.spaces)}
     yield mapping_hits(
         rows,
-        lambda place: f"{place.what} {place.verb('is', 'are')} mapped from {place.va:#x}, beyond the process's "
-        f"{size[place.fact]:#x} bytes: exit will not find {place.verb('it', 'them')} (freewalk: leaf)",
+        lambda place: (
+            f"{place.what} {place.verb('is', 'are')} mapped from {place.va:#x}, beyond the process's "
+            f"{size[place.fact]:#x} bytes: exit will not find {place.verb('it', 'them')} (freewalk: leaf)"
+        ),
         fact=rows["space"],
         mark=end[last][run][kept[run]],
     )
@@ -118,13 +121,15 @@ def shared_and_writable(evidence: Evidence) -> Iterator[Hits]:
     other = np.where(by == by[first], by[last], by[first])
     shared = np.zeros(len(frame), dtype=np.bool_)
     others = np.zeros(len(frame), dtype=np.int32)
-    shared[order], others[order] = by[first] != by[last], other
+    shared[order], others[order] = evidence.roots[by] != evidence.roots[other], other
     chosen = shared & (leaves["flags"][own] & W != 0)
     names = [space.name for space in evidence.spaces]
     yield mapping_hits(
         leaves[own][chosen],
-        lambda place: f"{place.what} can be written, and {names[place.fact]} maps the same frame, {place.pa:#x}: what "
-        "one stores the other reads",
+        lambda place: (
+            f"{place.what} can be written, and {names[place.fact]} maps the same frame, {place.pa:#x}: what "
+            "one stores the other reads"
+        ),
         fact=others[chosen],
     )
 
@@ -143,8 +148,10 @@ def text_made_writable(evidence: Evidence) -> Iterator[Hits]:
                 wrong = wrong | evidence.within(number, area.start, area.size) & evidence.user & writable
     yield mapping_hits(
         leaves[wrong],
-        lambda place: f"{place.what} of the program's code or constants can be written ({_rights(place)}): elsewhere "
-        f"it cannot, so {place.verb('it was', 'they were')} made writable",
+        lambda place: (
+            f"{place.what} of the program's code or constants can be written ({_rights(place)}): elsewhere "
+            f"it cannot, so {place.verb('it was', 'they were')} made writable"
+        ),
     )
 
 
@@ -190,9 +197,7 @@ def _guard_usable(place: Place) -> str:
 
 
 def _guard_missing(place: Place) -> str:
-    return (
-        f"no page without U is below the stack; {place.va:#x} is the page under it: a stack that overflows runs on into it"
-    )
+    return f"the page under the stack, {place.va:#x}, has U: there is no guard page, and a stack that overflows runs on"
 
 
 def user_bit_missing(evidence: Evidence) -> Iterator[Hits]:
@@ -210,12 +215,14 @@ def user_bit_missing(evidence: Evidence) -> Iterator[Hits]:
         keep[here] = ~_is_guard(evidence, number, leaves["va"][without[here]], pointers.get(number, 0))
     yield mapping_hits(
         leaves[without[keep]],
-        lambda place: f"{place.what} of the program {place.verb('has', 'have')} no U ({_rights(place)}): every access "
-        "by the program is a page fault",
+        lambda place: (
+            f"{place.what} of the program {place.verb('has', 'have')} no U ({_rights(place)}): every access "
+            "by the program is a page fault"
+        ),
     )
 
 
-def _is_guard(evidence: Evidence, number: int, vas: np.ndarray, sp: int) -> Mask:  # type: ignore[type-arg]
+def _is_guard(evidence: Evidence, number: int, vas: np.ndarray, sp: int) -> Mask:
     """Which of a process's pages without U is its guard page: by name, or the nearest one below the stack."""
     named = [area for area in evidence.spaces[number].areas if area.name == "guard page"]
     guard: Mask = np.zeros(len(vas), dtype=np.bool_)
@@ -242,15 +249,18 @@ def kernel_page_for_user(evidence: Evidence) -> Iterator[Hits]:
     chosen = (kinds > 0) | fixed
     yield mapping_hits(
         leaves[user[chosen]],
-        lambda place: f"{place.what} of the program leads to {KERNELS[place.fact] or 'the kernel'}, in {place.pa:#x}, "
-        f"with U ({_rights(place)})",
+        lambda place: (
+            f"{place.what} of the program leads to {KERNELS[place.fact] or 'the kernel'}, in {place.pa:#x}, "
+            f"with U ({_rights(place)})"
+        ),
         fact=kinds[chosen],
     )
     devices = np.zeros(len(user), dtype=np.bool_)
     for device in evidence.memory.devices:
         devices |= leaves["pa"][user] - U64(device.start) < U64(len(device))
     yield mapping_hits(
-        leaves[user[devices & (frame < 0)]], lambda place: f"the program can reach the device at {place.pa:#x} ({_rights(place)})"
+        leaves[user[devices & (frame < 0)]],
+        lambda place: f"the program can reach the device at {place.pa:#x} ({_rights(place)})",
     )
 
 
@@ -266,27 +276,36 @@ def trapframe(evidence: Evidence) -> Iterator[Hits]:
     _, first, which = np.unique(frame, return_index=True, return_inverse=True)
     names = [space.name for space in evidence.spaces]
     other = found["space"][first[which]]
-    twice = other != found["space"]
+    twice = evidence.roots[other] != evidence.roots[found["space"]]
     yield mapping_hits(
         found[twice],
-        lambda place: f"the trapframe in {place.pa:#x} is that of {names[place.fact]} too: one's registers overwrite "
-        "the other's",
+        lambda place: (
+            f"the trapframe in {place.pa:#x} is that of {names[place.fact]} too: one's registers overwrite the other's"
+        ),
         fact=other[twice],
     )
     image = np.zeros(len(frame), dtype=np.bool_)
     image[frame >= 0] = np.isin(evidence.kernels[frame[frame >= 0]], (IMAGE, STACK_FRAME))
+    outside = (frame < 0) | image
     yield mapping_hits(
-        found[~twice & ((frame < 0) | image)],
+        found[~twice & outside],
         lambda place: f"the trapframe leads to {place.pa:#x}, which is no frame that kalloc gives",
     )
+    known = np.isin(found["pa"], image_words(evidence))
+    if 2 * np.count_nonzero(known) > len(known):  # struct proc can be seen, so what it does not name is wrong
+        yield mapping_hits(
+            found[~known & ~twice & ~outside],
+            lambda place: f"the trapframe leads to {place.pa:#x}, which no struct proc names: p->trapframe is another",
+        )
 
 
-def _missing(evidence: Evidence, at: Mask, places: np.ndarray, what: str) -> Iterator[Hits]:  # type: ignore[type-arg]
+def _missing(evidence: Evidence, at: Mask, places: np.ndarray, what: str) -> Iterator[Hits]:
     having = set(evidence.leaves["space"][at].tolist())
     lost = [
         number
         for number, space in enumerate(evidence.spaces)
-        if space.pid is not None and number not in having and evidence.ledger.scans[number] is not None
+        if evidence.processes[number] and number not in having and not evidence.damaged[number]
+        if evidence.ledger.scans[number] is not None
     ]
     yield place_hits(
         np.array(lost, dtype=np.int32), places[lost],
@@ -323,14 +342,16 @@ def fixed_page_writable(evidence: Evidence) -> Iterator[Hits]:
     on_it = stack[leaves["space"][rows]] - lowest <= highest - lowest  # a stack at the top of memory, not a USYSCALL
     yield mapping_hits(
         leaves[rows[~on_it]],
-        lambda place: f"the page at {place.va:#x}, which every process has above its memory, can be written by the "
-        f"program ({_rights(place)})",
+        lambda place: (
+            f"the page at {place.va:#x}, which every process has above its memory, can be written by the "
+            f"program ({_rights(place)})"
+        ),
     )
 
 
 def pagetable_of_the_dead(evidence: Evidence) -> Iterator[Hits]:
     """Slots of the process table that are unused and still have a page table."""
-    dead = [number for number, space in enumerate(evidence.spaces) if space.state == "unused"]
+    dead = [number for number, space in enumerate(evidence.spaces) if space.state == DEAD]
     roots = np.array([evidence.spaces[number].table.root for number in dead], dtype=U64)
     yield space_hits(
         np.array(dead, dtype=np.int32), roots,

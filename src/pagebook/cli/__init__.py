@@ -17,6 +17,7 @@ import click
 from pagebook import __version__
 from pagebook.cli.accesses import fault, pte, quiz, satp, walk
 from pagebook.cli.batches import translate
+from pagebook.cli.checking import check, rule
 from pagebook.cli.machines import boot, maps, tree
 from pagebook.cli.words import BAD_CALL, INTERRUPTED, OK
 from pagebook.errors import PagebookError
@@ -41,6 +42,7 @@ def cli() -> None:
     pagebook walk 0x2ff8 --space sh --access store    which rule decides an access
     pagebook translate 0 0x1000   many addresses, a row out for each
     pagebook fault --scause 15 --stval 0 --sepc 8     a panic's numbers, explained
+    pagebook check                what is wrong in tables and frames; "rule PB101" tells more
     pagebook pte 0x21fdd0c7       a PTE taken apart; satp does so with satp
     pagebook quiz                 a table, an access, and a question
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
@@ -50,7 +52,7 @@ def cli() -> None:
     """
 
 
-for verb in (boot, maps, tree, walk, translate, fault, pte, satp, quiz):
+for verb in (boot, maps, tree, walk, translate, fault, pte, satp, quiz, check, rule):
     cli.add_command(verb)
 
 
