@@ -68,15 +68,7 @@ class GdbPtDump(Peer):
 
     def __init__(self, image: Image) -> None:
         super().__init__(image)
-        folder = os.environ.get("GDB_PT_DUMP", "")
-        if not (Path(folder) / "pt" / "pt_riscv64_parse.py").is_file():
-            raise Missing("clone gdb-pt-dump and name the folder in GDB_PT_DUMP")
-        sys.path.insert(0, folder)
-        try:
-            backend = importlib.import_module("pt.pt_riscv64_parse").PT_RiscV64_Backend
-        finally:
-            sys.path.remove(folder)
-        self.walk: Callable[[int], Any] = backend(_Bytes(image)).walk
+        self.walk: Callable[[int], Any] = backend(image.memory.regions[0].data, image.regime.satp).walk
 
     def run(self) -> float:
         """Walk to each address."""
@@ -88,12 +80,24 @@ class GdbPtDump(Peer):
         return seconds
 
 
+def backend(ram: memoryview, satp: int) -> Any:
+    """gdb-pt-dump's RISC-V backend on RAM from `BASE`; Missing when GDB_PT_DUMP does not name it."""
+    folder = os.environ.get("GDB_PT_DUMP", "")
+    if not (Path(folder) / "pt" / "pt_riscv64_parse.py").is_file():
+        raise Missing("clone gdb-pt-dump and name the folder in GDB_PT_DUMP")
+    sys.path.insert(0, folder)
+    try:
+        return importlib.import_module("pt.pt_riscv64_parse").PT_RiscV64_Backend(_Bytes(ram, satp))
+    finally:
+        sys.path.remove(folder)
+
+
 class _Bytes:
     """What gdb-pt-dump asks of a machine: satp, and bytes at physical addresses."""
 
-    def __init__(self, image: Image) -> None:
-        self.satp = image.regime.satp
-        self.ram = image.memory.regions[0].data
+    def __init__(self, ram: memoryview, satp: int) -> None:
+        self.satp = satp
+        self.ram = ram
 
     def read_register(self, name: str) -> int:
         return self.satp

@@ -65,7 +65,7 @@ def test_a_good_file_is_read_as_it_was_written():
     assert elf.loads == elf.segments[:2]
     first = elf.segments[0]
     assert SMALL[first.offset : first.offset + first.filesz] == b"hello"
-    assert elf.notes == (("PAGEBOOK", 7, b"{}"), ("CORE", -1, bytes(9)))
+    assert elf.notes == (("PAGEBOOK", 7, b"{}"), ("CORE", 1, bytes(9)))
 
 
 def test_a_file_may_have_no_segments_no_symbols_and_no_notes():

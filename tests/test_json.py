@@ -19,7 +19,7 @@ from pagebook.views.data import VERSION
 from worlds import World
 
 PAGE = Path(__file__).parents[1] / "docs" / "json.md"
-KINDS = ("boot", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz")
+KINDS = ("boot", "owners", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz")
 ROW = re.compile(r"\| `(?P<key>[^`]+)` \| (?P<type>[^|]+) \| (?P<unit>[^|]*) ?\| (?P<what>.*?) ?\|")
 ANY_KEY = re.compile(r"frames|symbols|(.*\.)?fields|(.*\.)?decided")  # objects whose keys are names, not of the schema
 EMBEDDED = slice(3, None)  # of the keys of pagebook.access, those of an access in another document
@@ -50,6 +50,18 @@ def crooked(name: str, world: World) -> Path:
     world.put(world.table.root, 2, world.pointer(0x9000_0000))
     world.put(world.table.root, 3, fmt.pte(0x9000_1000, V | R))
     return core_of(world, name)
+
+
+def crowded() -> Path:
+    """A machine in which 8,192 mappings lead to one frame."""
+    world = World()
+    middle, last = world.frame(), world.frame()
+    for index in range(512):
+        world.put(middle, index, world.pointer(last))
+    for index in range(16):
+        world.put(world.table.root, index, world.pointer(middle))
+    world.put(last, 0, world.format.pte(0x8000_0000, V | R))
+    return core_of(world, "crowded.core")
 
 
 CALLS = {
@@ -83,6 +95,9 @@ def printed(kind: str) -> list[dict[str, Any]]:
     calls: list[list[object]]
     if kind == "boot":
         calls = [["boot", *SMALL.split()], ["boot", *SMALL.split(), "--save", saved().with_name("again")]]
+    elif kind == "owners":
+        calls = [[kind, path] for path in (saved(), *odd)]
+        calls += [[kind, "0x80000000", path] for path in (saved(), crowded())]
     elif kind in CALLS:
         calls = [[*line.split(), *([saved()] if kind in ("fault", "access") else [])] for line in CALLS[kind]]
     else:
@@ -172,7 +187,7 @@ WORDS = {
     ("tree", "entries[].kind"): {"table", "mapped"},
     ("walk", "steps[].kind"): {"table", "mapped", "absent"},
     ("walk", "steps[].fields"): {field.name for field in (*SV32.pte_fields, *SV39.pte_fields)},
-    ("boot", "frames"): {role.label for role in Role},
+    **{(kind, "frames"): {role.label for role in Role} for kind in ("boot", "owners")},
     **{(kind, "format"): set(FORMATS) for kind in ("tree", "walk", "access", "pte", "satp")},
     ("access", "pages[].steps[].kind"): {"table", "mapped", "absent"},
     ("access", "access"): {"load", "store", "fetch", "amo"},

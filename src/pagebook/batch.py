@@ -203,6 +203,8 @@ class _Plain:
             directory = _Directory(memory, extensions, regime, format, kind)
         except OutsideMemory:
             return None
+        if not directory.words.flags.aligned:  # a dump's: NumPy's take would first copy all of them
+            return None
         return cls(directory, size) if directory.cover(vas) else None
 
     def run(self, vas: Words, pas: Words, status: Bytes) -> Indices:

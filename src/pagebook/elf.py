@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import stat
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
@@ -18,6 +19,15 @@ from elftools.elf.sections import SymbolTableSection
 from pagebook.errors import BadFile
 
 MOST_SEGMENTS = 4096
+MOST_SYMBOLS = 1 << 19
+MOST_NOTES = 24 << 20
+"""Bytes of all notes together: enough for the names of a Linux kernel, and no more than can be read as JSON."""
+MOST_NOTE_COUNT = 1 << 16
+
+_NOTE = struct.Struct("<III")
+
+Note = tuple[str, int, bytes]
+"""Name, type and contents."""
 
 
 class Segment(NamedTuple):
@@ -42,7 +52,7 @@ class Elf:
     size: int
     segments: tuple[Segment, ...]
     symbols: dict[str, int] = field(default_factory=dict)
-    notes: tuple[tuple[str, int, bytes], ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @property
     def loads(self) -> tuple[Segment, ...]:
@@ -74,22 +84,14 @@ def read_elf(stream: BinaryIO | mmap.mmap, name: str, size: int) -> Elf:
         segments = _segments(file, name)
         elf = Elf(name, str(file["e_type"]), file["e_entry"], size, segments)
         _check(file, elf)
-        symbols = _symbols(file)
-        notes = tuple(
-            (str(note["n_name"]), _note_type(note["n_type"]), bytes(note["n_descdata"]))
-            for segment in file.iter_segments("PT_NOTE")
-            for note in segment.iter_notes()  # type: ignore[attr-defined]
-        )
+        symbols = {} if elf.kind == "ET_CORE" else _symbols(file, elf)  # a dump has no names
+        notes = _notes(stream, elf)
     except BadFile:
         raise
     except Exception as error:  # pyelftools trusts what it reads, and a bad file can make it raise anything
         reason = str(error) or type(error).__name__
         raise BadFile(f"{name} is not a whole ELF file: {reason}") from error
     return Elf(name, elf.kind, elf.entry, size, segments, symbols, notes)
-
-
-def _note_type(value: int | str) -> int:
-    return value if isinstance(value, int) else -1
 
 
 def _segments(file: ELFFile, name: str) -> tuple[Segment, ...]:
@@ -118,7 +120,7 @@ def _segments(file: ELFFile, name: str) -> tuple[Segment, ...]:
 
 def _check(file: ELFFile, elf: Elf) -> None:
     for number, segment in enumerate(elf.segments):
-        if segment.offset + segment.filesz > elf.size:
+        if segment.filesz and segment.offset + segment.filesz > elf.size:  # QEMU's offset of no bytes is -1
             raise BadFile(
                 f"{elf.name} is cut short: segment {number} ends at byte {segment.offset + segment.filesz}, "
                 f"the file at {elf.size}"
@@ -134,10 +136,49 @@ def _check(file: ELFFile, elf: Elf) -> None:
         raise BadFile(f"{elf.name} is cut short: its program headers end at byte {table_end}, the file at {elf.size}")
 
 
-def _symbols(file: ELFFile) -> dict[str, int]:
-    symbols = {}
+def _notes(stream: BinaryIO | mmap.mmap, elf: Elf) -> tuple[Note, ...]:
+    segments = [s for s in elf.segments if s.kind == "PT_NOTE"]
+    size = sum(s.filesz for s in segments)
+    if size > MOST_NOTES:
+        raise BadFile(f"{elf.name} claims {size} bytes of notes; no such file has more than {MOST_NOTES}")
+    notes: list[Note] = []
+    for segment in segments:
+        stream.seek(segment.offset)
+        notes += parse_notes(stream.read(segment.filesz), elf.name)
+    return tuple(notes)
+
+
+def parse_notes(data: bytes, name: str) -> list[Note]:
+    """The notes in ``data``: name, type, contents.  BadFile when one runs out of it, or there are absurdly many."""
+    notes: list[Note] = []
+    at = 0
+    while at + _NOTE.size <= len(data):
+        name_size, size, kind = _NOTE.unpack_from(data, at)
+        label = data[at + _NOTE.size : at + _NOTE.size + name_size]
+        start = at + _NOTE.size + _up4(name_size)
+        at = start + _up4(size)
+        if start + size > len(data):
+            raise BadFile(f"{name} is not a whole ELF file: a note of {size} bytes runs out of its segment")
+        if name_size and b"\0" not in label:
+            raise BadFile(f"{name} is not a whole ELF file: the name of a note has a missing terminator")
+        if len(notes) == MOST_NOTE_COUNT:
+            raise BadFile(f"{name} has more than {MOST_NOTE_COUNT} notes, which no such file has")
+        notes.append((label.partition(b"\0")[0].decode("latin-1"), kind, data[start : start + size]))
+    return notes
+
+
+def _up4(size: int) -> int:
+    return size + 3 & ~3
+
+
+def _symbols(file: ELFFile, elf: Elf) -> dict[str, int]:
+    symbols: dict[str, int] = {}
+    count = 0
     for section in file.iter_sections():
         if isinstance(section, SymbolTableSection):
+            count += section.num_symbols()
+            if count > MOST_SYMBOLS:
+                raise BadFile(f"{elf.name} claims {count} symbols; no such file has more than {MOST_SYMBOLS}")
             for symbol in section.iter_symbols():
                 named = symbol["st_info"]["type"] not in ("STT_FILE", "STT_SECTION")
                 if symbol.name and named and symbol["st_shndx"] != "SHN_UNDEF":

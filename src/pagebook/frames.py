@@ -17,6 +17,7 @@ from pagebook.memory import U64, Memory
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_down
 
 FrameArray = npt.NDArray[np.uint64]
+STRIDE = 256  # links followed one by one between two tries in arrays, which pay for long runs only
 
 
 class Frames(Protocol):
@@ -129,7 +130,7 @@ class FreeList:
     def _first(self, count: int) -> tuple[list[int], int]:
         """The first ``count`` frames of the list, fewer when it ends, and the head that would be left."""
         words, base, start, stop = self._words, self._base, self.start, self.stop
-        listed = self._descent(count) if count > 256 else []  # numpy pays for long ones
+        listed = self._descent(self.head, count) if count > STRIDE else []
         pa = self._next(listed[-1]) if listed else self.head
         for _ in range(count - len(listed)):
             if not pa:
@@ -138,14 +139,14 @@ class FreeList:
             pa = words[pa - base >> 3] if start <= pa < stop and not pa & PAGE_MASK else self._next(pa)
         return listed, pa
 
-    def _descent(self, count: int) -> list[int]:
-        """As many of the first ``count`` frames as each lead to the page just below: the whole list, after kinit."""
-        if not self.start <= self.head < self.stop or self.head & PAGE_MASK:
+    def _descent(self, pa: int, count: int) -> list[int]:
+        """Up to ``count`` frames from ``pa`` that each lead to the page just below: the whole list, after kinit."""
+        if not self.start <= pa < self.stop or pa & PAGE_MASK:
             return []
-        last = self.head - self._base >> PAGE_SHIFT
-        count = min(count, (self.head - self.start >> PAGE_SHIFT) + 1)
+        last = pa - self._base >> PAGE_SHIFT
+        count = min(count, (pa - self.start >> PAGE_SHIFT) + 1)
         links = self._region.pages[last - count + 1 : last + 1, 0][::-1]
-        frames = np.arange(self.head, self.head - count * PAGE_SIZE, -PAGE_SIZE, dtype=np.int64).astype(U64)
+        frames = np.arange(pa, pa - count * PAGE_SIZE, -PAGE_SIZE, dtype=np.int64).astype(U64)
         elsewhere = links[:-1] != frames[1:]
         chain: list[int] = frames[: int(elsewhere.argmax()) + 1 if elsewhere.any() else count].tolist()
         return chain
@@ -221,16 +222,19 @@ class FreeList:
         """The list as far as it is one: up to where it leaves the allocator's range, or comes back to itself."""
         words, base, start, stop = self._words, self._base, self.start, self.stop
         most = (stop - start >> PAGE_SHIFT) + 1
-        listed = self._descent(most)
-        pa = words[listed[-1] - base >> 3] if listed else self.head
+        listed: list[int] = []
+        pa = self.head
         while start <= pa < stop and not pa & PAGE_MASK and len(listed) < most:
+            run = self._descent(pa, most - len(listed)) if not len(listed) % STRIDE else []
+            if len(run) > 1:
+                listed += run
+                pa = words[run[-1] - base >> 3]
+                continue
             listed.append(pa)
             pa = words[pa - base >> 3]
-        distinct = list(dict.fromkeys(listed))
-        broken = None
-        if len(distinct) < len(listed):
+        if len(listed) == most:  # more than there are frames
+            distinct = list(dict.fromkeys(listed))
             again = listed[len(distinct)]
-            broken = BadFrame(f"the free list loops: it comes back to {again:#x}; a frame was freed twice", pa=again)
-        elif pa:
-            broken = self._astray(pa)
-        return Chain(np.array(distinct, dtype=U64), broken)
+            loops = BadFrame(f"the free list loops: it comes back to {again:#x}; a frame was freed twice", pa=again)
+            return Chain(np.array(distinct, dtype=U64), loops)
+        return Chain(np.array(listed, dtype=U64), self._astray(pa) if pa else None)

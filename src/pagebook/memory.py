@@ -205,7 +205,7 @@ class Memory:
             offset = pas - U64(region.base)
             here = offset < U64(len(region.pages) << PAGE_SHIFT)
             index = (offset >> U64(PAGE_SHIFT)).astype(np.intp)
-            if here.all():
+            if here.all() and region.pages.flags.aligned:  # NumPy's take first copies all of what is not aligned
                 region.pages.take(index, axis=0, out=pages, mode="clip")
                 return pages, here
             pages[here] = region.pages[index[here]]

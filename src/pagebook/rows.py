@@ -171,7 +171,7 @@ def read_ptes(memory: Memory, at: Words, format: Format) -> tuple[Words, Flags]:
         offset = at - U64(region.base)
         here = offset < U64(len(words) * format.pte_bytes)
         index = (offset >> U64(3 if format.pte_bytes == 8 else 2)).astype(np.intp)
-        if here.all():
+        if here.all() and words.flags.aligned:  # NumPy's take first copies all of what is not aligned
             return words.take(index).astype(U64, copy=False), here
         ptes[here] = words[index[here]]
         inside |= here

@@ -19,6 +19,7 @@ from pagebook.cli.accesses import fault, pte, quiz, satp, walk
 from pagebook.cli.batches import translate
 from pagebook.cli.checking import check, rule
 from pagebook.cli.machines import boot, maps, tree
+from pagebook.cli.owning import owners
 from pagebook.cli.words import BAD_CALL, INTERRUPTED, OK
 from pagebook.errors import PagebookError
 
@@ -40,6 +41,7 @@ def cli() -> None:
     pagebook tree --space init    the page tables themselves
     pagebook walk 0x80000000      one address, level by level
     pagebook walk 0x2ff8 --space sh --access store    which rule decides an access
+    pagebook owners 0x87f56000    whose a frame is, and who maps it
     pagebook translate 0 0x1000   many addresses, a row out for each
     pagebook fault --scause 15 --stval 0 --sepc 8     a panic's numbers, explained
     pagebook check                what is wrong in tables and frames; "rule PB101" tells more
@@ -52,7 +54,7 @@ def cli() -> None:
     """
 
 
-for verb in (boot, maps, tree, walk, translate, fault, pte, satp, quiz, check, rule):
+for verb in (boot, maps, tree, walk, owners, translate, fault, pte, satp, quiz, check, rule):
     cli.add_command(verb)
 
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import os
-import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +15,14 @@ from typing import IO
 
 import numpy as np
 
-from pagebook.elf import Elf, read_elf
+from pagebook.elf import MOST_NOTES, Elf, read_elf
 from pagebook.errors import BadFile, PagebookError
 from pagebook.files import replacing
 from pagebook.machine import Machine, from_note, to_note
 from pagebook.memory import Memory, Region
+from pagebook.source import Source
+from pagebook.sources.dumps import read_dump
+from pagebook.sources.mapped import map_file
 from pagebook.units import PAGE_MASK, PAGE_SIZE
 
 NOTE_NAME = b"PAGEBOOK"
@@ -48,6 +49,8 @@ def write_core(machine: Machine, path: str | Path, progress: Callable[[int], Non
 def _write(machine: Machine, file: IO[bytes], progress: Callable[[int], None]) -> int:
     regions = machine.memory.regions
     note = _note(json.dumps(to_note(machine), separators=(",", ":")).encode())
+    if len(note) > MOST_NOTES:
+        raise BadFile(f"the names in {machine.name} take {len(note)} bytes; a saved machine may hold {MOST_NOTES}")
     at = _HEADER.size + _SEGMENT.size * (1 + len(regions))
     headers = [_SEGMENT.pack(_PT_NOTE, 4, at, 0, 0, len(note), len(note), 4)]
     at += len(note)
@@ -89,22 +92,29 @@ def _padded(data: bytes) -> bytes:
 
 def read_core(path: str | Path) -> Machine:
     """Open a machine that `write_core` saved; BadFile when the file is anything else."""
+    found = open_core(map_file(path), str(path))
+    if isinstance(found, Machine):
+        return found
+    raise BadFile(
+        f"{path} is an ELF core, but not one that pagebook saved: it has no PAGEBOOK note to say where the "
+        "page tables are"
+    )
+
+
+def open_core(buffer: mmap.mmap, name: str) -> Machine | Source:
+    """The machine that `write_core` saved, or what a core of another maker holds; BadFile for anything else."""
+    elf = read_elf(buffer, name, len(buffer)).expect("ET_CORE", "a saved machine")
+    description = _find_note(elf)
+    if description is None:
+        return read_dump(elf, buffer)
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for its other end
-            raise BadFile(f"cannot open {str(path)!r}: it is a directory, a device or a pipe, not a file")
-        with Path(path).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if not size:
-                raise BadFile(f"{path} is empty")
-            buffer = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise BadFile(f"cannot open {str(path)!r}: {error.strerror}") from error
-    elf = read_elf(buffer, str(path), size).expect("ET_CORE", "a saved machine")
-    note = _find_note(elf)
+        note = json.loads(description)
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{name}: its PAGEBOOK note is damaged: {error}") from error
     try:
         return from_note(note, _memory(elf, buffer))
     except PagebookError as error:
-        raise BadFile(f"{path}: {error}") from error
+        raise BadFile(f"{name}: {error}") from error
 
 
 def _memory(elf: Elf, buffer: mmap.mmap) -> Memory:
@@ -115,14 +125,5 @@ def _memory(elf: Elf, buffer: mmap.mmap) -> Memory:
     return Memory(Region(s.paddr, view[s.offset : s.offset + s.filesz]) for s in loads)
 
 
-def _find_note(elf: Elf) -> object:
-    for name, _, description in elf.notes:
-        if name == NOTE_NAME.decode():
-            try:
-                return json.loads(description)
-            except (ValueError, RecursionError) as error:
-                raise BadFile(f"{elf.name}: its PAGEBOOK note is damaged: {error}") from error
-    raise BadFile(
-        f"{elf.name} is an ELF core, but not one that pagebook saved: it has no PAGEBOOK note to say where the page "
-        "tables are"
-    )
+def _find_note(elf: Elf) -> bytes | None:
+    return next((description for name, _, description in elf.notes if name == NOTE_NAME.decode()), None)

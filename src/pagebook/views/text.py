@@ -26,7 +26,7 @@ def maps(listed: Listing) -> Iterator[Line]:
         (listed.space.name, "title"),
         (f": {table.format.name}, root ", ""),
         (f"{table.root:#x}", "address"),
-        (f", {_count(listed.mappings, 'page')} mapped, {_count(len(rows), 'run')} shown", ""),
+        (f", {count_text(listed.mappings, 'page')} mapped, {count_text(len(rows), 'run')} shown", ""),
     ]
     ends = [min(int(row["va"]) + int(row["size"]), (1 << table.format.xlen) - 1) for row in rows[-1:]]
     width = len(f"{max(ends, default=0):x}")
@@ -48,7 +48,8 @@ def maps(listed: Listing) -> Iterator[Line]:
         ]
 
 
-def _count(number: int, what: str) -> str:
+def count_text(number: int, what: str) -> str:
+    """``1 page``, ``2 pages``."""
     return f"{number} {what}{'s' * (number != 1)}"
 
 
@@ -159,7 +160,7 @@ def _free(machine: Machine) -> Iterator[Line]:
         first = " ".join(f"{pa:#x}" for pa in found.frames[:FIRST_FREE].tolist())
         yield [
             ("free list", "title"),
-            (f": {_count(len(found.frames), 'frame')}", ""),
+            (f": {count_text(len(found.frames), 'frame')}", ""),
             (f"  {first}{' ...' if len(found.frames) > FIRST_FREE else ''}", "address"),
             (f"  {found.broken}" if found.broken else "", "bad"),
         ]

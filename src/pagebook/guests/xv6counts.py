@@ -1,0 +1,162 @@
+"""An xv6 kernel's own count of the uses of each frame, found by what it counts and not by what it is called.
+
+Kernels that share pages copy-on-write keep such counts under any name and in any width, in an array in the image or
+after it, from the first frame of RAM or from address 0.  The frames that processes map and those on the free lists are
+the witnesses: an array is told only when they bear it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pagebook.errors import PagebookError
+from pagebook.guests.kernelfile import KernelFile
+from pagebook.guests.xv6frames import Addresses, Remark, follow, word
+from pagebook.guests.xv6layout import Layout, Tally
+from pagebook.machine import Counts, Pool
+from pagebook.memory import U64, Memory
+from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+
+SAMPLE = 2048
+SLACK = 64
+MOST_USES = 4096
+FEWEST_WITNESSES = 6
+
+
+@dataclass(frozen=True)
+class Witnesses:
+    """Frames whose use is known without asking the kernel's counts: on a free list, in use, mapped by several."""
+
+    free: Addresses
+    used: Addresses
+    shared: Addresses
+
+
+def free_sample(memory: Memory, found: tuple[Pool, ...] | None, free: tuple[int, int]) -> Addresses:
+    """Many of the frames on the free lists, the first of each."""
+    return np.array([pa for pool in found or () for pa in follow(memory, pool.head, free, SAMPLE)], U64)
+
+
+class Found(NamedTuple):
+    """Counts of so many frames, and the bytes from one to the next: more than their width where each has a lock."""
+
+    counts: Counts
+    frames: int
+    stride: int
+
+
+def find_counts(
+    memory: Memory,
+    kernel: KernelFile,
+    layout: Layout,
+    witnesses: Callable[[], Witnesses],
+    free: tuple[int, int],
+    remark: Remark,
+) -> Found | None:
+    """The kernel's count of uses for each frame, when there is exactly one array of numbers that can be it.
+
+    ``witnesses`` is called when there is an array that may be.
+    """
+    start, stop = free
+    pointed = {at for mark in layout.marks if start <= (at := word(memory, mark)) < stop and not at & PAGE_MASK}
+    passed: list[Found] = []
+    seen = None
+    for tally in layout.tallies:
+        at = word(memory, tally.address) if tally.indirect else tally.address
+        if tally.indirect and not start - PAGE_SIZE < at < stop:
+            continue  # an array made at run time comes after the image
+        bases = [tally.base] if tally.base is not None else _bases(tally, {kernel.start, 0, start}, pointed, stop)
+        if bases:
+            seen = seen or witnesses()
+            passed += _judged(memory, tally, at, bases, seen, stop, remark)
+    if len(passed) > 1:
+        names = " and ".join(found.counts.name for found in passed)
+        remark(
+            f"{names} can each be the kernel's count of uses, and none is used; tell which with --offsets, as in "
+            f"{passed[0].counts.name}.counts=0"
+        )
+    return passed[0] if len(passed) == 1 else None
+
+
+def _judged(
+    memory: Memory, tally: Tally, at: int, bases: list[int], witnesses: Witnesses, stop: int, remark: Remark
+) -> list[Found]:
+    """These numbers as counts from the one base that the witnesses bear out, or from the one that was told."""
+    fitting, verdict = [], None
+    for base in bases:
+        numbers = _numbers(memory, tally, at, stop - base >> PAGE_SHIFT)
+        if numbers is None:
+            continue
+        verdict = _verdict(numbers, base, witnesses)
+        if verdict and tally.base is not None:
+            remark(f"{tally.name} was told to be counts of frames, but {verdict}")
+        if verdict is None or tally.base is not None:
+            fitting.append(Found(Counts(tally.name, at, tally.width, len(numbers), base), len(numbers), tally.stride))
+    if len(fitting) > 1:
+        froms = " or from ".join(f"{found.counts.base:#x}" for found in fitting)
+        remark(
+            f"{tally.name} may count frames from {froms}, and is not used; tell which with --offsets, as in "
+            f"{tally.name}.counts=0,{tally.name}.base={fitting[0].counts.base:#x}"
+        )
+    elif not fitting and verdict and tally.entries and _sounds(tally.name):
+        remark(f"{tally.name} has a number for each frame, but is not taken for counts of their uses: {verdict}")
+    return fitting if len(fitting) == 1 else []
+
+
+def _sounds(name: str) -> bool:
+    return any(part in name.lower() for part in ("ref", "rc", "cnt", "count", "cow", "share"))
+
+
+def _bases(tally: Tally, usual: set[int], pointed: set[int], stop: int) -> list[int]:
+    """The frames that the first number can be of, by how many numbers there are; any where that is not known."""
+    if tally.entries is None:
+        return sorted(usual | pointed)
+    over = {base: tally.entries - (stop - base >> PAGE_SHIFT) for base in usual}
+    return [base for base in over if over[base] == 0] or sorted(base for base in over if 0 <= over[base] <= SLACK)
+
+
+def _numbers(memory: Memory, tally: Tally, at: int, frames: int) -> npt.NDArray[np.int64] | None:
+    """The numbers, as many as there are or there are frames; None where memory does not hold them."""
+    count = tally.entries or frames
+    if count <= 0:
+        return None
+    try:
+        region = memory.region(at, (count - 1) * tally.stride + tally.width)
+    except PagebookError:
+        return None
+    octets = np.frombuffer(region.data, np.uint8)[at - region.base :]
+    return np.ndarray((count,), f"<i{tally.width}", octets, 0, (tally.stride,)).astype(np.int64)
+
+
+def _verdict(numbers: npt.NDArray[np.int64], base: int, witnesses: Witnesses) -> str | None:
+    """Why these cannot be counts of uses; None when they can.
+
+    What a free frame has is not the same everywhere: 0 or less where every release counts, a 1 that nobody took back
+    where only shared frames are counted down.
+    """
+
+    def at(pas: Addresses) -> npt.NDArray[np.int64]:
+        index = (pas.astype(np.int64) - base) >> PAGE_SHIFT
+        found: npt.NDArray[np.int64] = numbers[index[(index >= 0) & (index < len(numbers))]]
+        return found
+
+    free, used, shared = at(witnesses.free), at(witnesses.used), at(witnesses.shared)
+    if len(used) < FEWEST_WITNESSES or len(free) < FEWEST_WITNESSES:
+        return "too few frames are known to be free or in use to tell"
+    for wrong, among, what in (
+        ((free > 1) | (free < -1), free, "free frames have neither 0 nor 1"),
+        (used < 1, used, "frames that processes map have less than 1"),
+        (used > MOST_USES, used, "frames that processes map have more than anybody could"),
+    ):
+        if np.count_nonzero(wrong) * 20 > len(among):
+            return f"{np.count_nonzero(wrong)} of {len(among)} {what}"
+    if len(shared) and np.count_nonzero(shared < 2) * 2 > len(shared):
+        return f"{np.count_nonzero(shared < 2)} of {len(shared)} frames that several processes map have less than 2"
+    if not len(shared) and not np.count_nonzero(free < 1) * 2 > len(free):
+        return "they are 1 for free frames as for those in use, and no frame is shared"
+    return None

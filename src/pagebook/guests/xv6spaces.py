@@ -1,0 +1,379 @@
+"""The processes of an xv6 guest and their address spaces, read from its process table.
+
+It is a stranger's memory, perhaps one that moves: a process half made, a torn name, a root that is none.  What cannot
+be a space is left out, and what does not fit is said.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pagebook.errors import PagebookError
+from pagebook.guests.kernelfile import KernelFile, Program, program
+from pagebook.guests.xv6counts import Witnesses
+from pagebook.guests.xv6frames import KernelTable, Remark
+from pagebook.guests.xv6layout import ProcTable, Regions
+from pagebook.machine import Area, Space
+from pagebook.memory import U64, Memory
+from pagebook.sv import Format, U, V
+from pagebook.table import AddressSpace
+from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_down, page_up
+
+WORDS = {"SLEEPING": "sleep", "RUNNABLE": "runble", "RUNNING": "run"}
+UNUSED = "UNUSED"
+MOST_STACK = 64 * PAGE_SIZE
+MOST_NAMED = 64
+
+
+@dataclass(frozen=True)
+class Process:
+    """One struct proc: its slot, its address, its bytes, and what the kernel keeps of it; 0 where it keeps nothing."""
+
+    slot: int
+    octets: bytes
+    name: str
+    pid: int
+    state: str
+    sz: int
+    root: int
+    trapframe: int
+    kstack: int
+
+
+class Processes:
+    """The process table: ``live`` are those in use, ``kstacks`` and ``pids`` those of every slot."""
+
+    def __init__(self, memory: Memory, table: ProcTable, remark: Remark) -> None:
+        octets = _octets(memory, table)
+        present = {name: _column(octets, table, name) for name in table.fields if name != "name"}
+        count = len(octets)
+        nothing = np.zeros(count, U64)
+        states = present["state"]
+        unused = [value for value, name in table.states.items() if name == UNUSED] or [0]
+        self.used: npt.NDArray[np.bool_] = ~np.isin(states, np.array(unused, U64))
+        self.kstacks = present.get("kstack", nothing)
+        self.pids = present.get("pid", nothing)
+        self.live: list[Process] = []
+        for slot in np.flatnonzero(self.used).tolist():
+            value = int(states[slot])
+            if value not in table.states:
+                remark(f"slot {slot} of the process table has state {value}, which is none of the kernel's")
+            known = {name: int(column[slot]) for name, column in present.items()}
+            self.live.append(
+                Process(
+                    slot,
+                    octets[slot].tobytes(),
+                    _name(octets[slot], table),
+                    known.get("pid", 0),
+                    _state(table.states, value),
+                    known.get("sz", 0),
+                    known["pagetable"],
+                    known.get("trapframe", 0),
+                    known.get("kstack", 0),
+                )
+            )
+
+    def stack_name(self, slot: int) -> str:
+        """What the kernel stack of a slot is called."""
+        return f"stack of process {self.pids[slot]}" if self.used[slot] else f"stack of slot {slot}, unused"
+
+
+def _octets(memory: Memory, table: ProcTable) -> npt.NDArray[np.uint8]:
+    """The bytes of all structs, copied at once, of shape (processes, stride)."""
+    if not table.indirect:
+        data = memory.read(table.address, table.count * table.stride)
+        return np.frombuffer(data, np.uint8).reshape(table.count, table.stride)
+    found = np.zeros((table.count, table.stride), np.uint8)
+    for slot, at in enumerate(np.frombuffer(memory.read(table.address, table.count * 8), "<u8").tolist()):
+        if at and memory.answers(at, table.stride):
+            found[slot] = np.frombuffer(memory.read(at, table.stride), np.uint8)
+    return found
+
+
+def _column(octets: npt.NDArray[np.uint8], table: ProcTable, name: str) -> npt.NDArray[np.uint64]:
+    offset, size = table.fields[name]
+    size = min(size, 8)
+    values = np.zeros((len(octets), 8), np.uint8)
+    values[:, :size] = octets[:, offset : offset + size]
+    column: npt.NDArray[np.uint64] = values.view("<u8")[:, 0]
+    return column
+
+
+def _name(octets: npt.NDArray[np.uint8], table: ProcTable) -> str:
+    """The name up to its NUL; what is no printable ASCII is a question mark."""
+    if "name" not in table.fields:
+        return ""
+    offset, size = table.fields["name"]
+    text = octets[offset : offset + min(size, MOST_NAMED)].tobytes().split(b"\0")[0]
+    return "".join(chr(octet) if 0x20 <= octet < 0x7F else "?" for octet in text)
+
+
+def _state(states: Mapping[int, str], value: int) -> str:
+    name = states.get(value, f"state {value}")
+    return WORDS.get(name, name.lower())
+
+
+class Spaces:
+    """Builds the spaces of a guest, the kernel's first, and collects the frames they show to be in use."""
+
+    def __init__(
+        self, memory: Memory, kernel: KernelFile, layout: ProcTable, view: KernelTable, fmt: Format, remark: Remark
+    ) -> None:
+        self.memory = memory
+        self.kernel = kernel
+        self.layout = layout
+        self.view = view
+        self.format = fmt
+        self.remark = remark
+        self.processes = Processes(memory, layout, remark)
+        self.trampoline = (1 << fmt.va_bits - 1) - PAGE_SIZE
+        self.trapframe = self.trampoline - PAGE_SIZE
+        self.mapped: list[npt.NDArray[np.uint64]] = []
+        self.stacks = self._stacks()
+
+    def read(self) -> tuple[Space, ...]:
+        """The kernel's space, then those of the processes by slot, each followed by its other tables."""
+        spaces = []
+        if self.view.table is not None:
+            spaces.append(Space("kernel", self.view.table, (*self._kernel_areas(), *self.stacks.values())))
+        tables = [(p, table) for p in self.processes.live if p.root and (table := self._table(p)) is not None]
+        names = _names(self.processes.live)
+        images = {p.slot: self._image(p, table) for p, table in tables}
+        stack = self._stack_bytes(tables, images)
+        for p, table in tables:
+            found = images[p.slot]
+            areas = (*self._user_areas(p, table, found, stack), *self._top_areas(p, table))
+            symbols = found.symbols if found else {}
+            spaces.append(Space(names[p.slot], table, areas, p.pid, p.sz, symbols, p.state))
+            spaces += self._other_tables(p, names[p.slot])
+            self._check(p)
+        return tuple(spaces)
+
+    def witnesses(self, free: npt.NDArray[np.uint64]) -> Witnesses:
+        """The frames that processes map for themselves, those that several map, and these that are free."""
+        every = np.concatenate([*self.mapped, np.empty(0, U64)])
+        used, times = np.unique(every, return_counts=True)
+        return Witnesses(free, used, used[times > 1])
+
+    def _table(self, p: Process) -> AddressSpace | None:
+        try:
+            return AddressSpace(self.memory, p.root, self.format)
+        except PagebookError as error:
+            self.remark(f"process {p.pid} ({p.name}) has its page table at {p.root:#x}, and none can be there: {error}")
+            return None
+
+    def _kernel_areas(self) -> list[Area]:
+        start, symbols = self.kernel.start, self.kernel.symbols
+        etext = symbols.get("etext", start)
+        areas = list(self.view.devices)
+        if start < etext < self.view.physstop:
+            areas += [
+                Area(start, etext - start, "kernel text"),
+                Area(etext, self.view.physstop - etext, "kernel data and RAM"),
+            ]
+        return [*areas, Area(self.trampoline, PAGE_SIZE, "trampoline")]
+
+    def _stacks(self) -> dict[int, Area]:
+        """The kernel stack of each slot that the kernel's table maps, as long as its pages go on."""
+        kstacks, vas = self.processes.kstacks, self.view.vas
+        if not len(vas):
+            return {}
+        ends = vas + self.view.sizes
+        gaps = np.flatnonzero(np.append(vas[1:] != ends[:-1], True))
+        run = np.searchsorted(vas, kstacks, "right").astype(np.intp) - 1
+        mapped = (run >= 0) & (kstacks != 0) & (kstacks < ends[run])
+        stop = ends[gaps[np.searchsorted(gaps, np.maximum(run, 0))]]
+        order = np.sort(kstacks[mapped])
+        following = np.searchsorted(order, kstacks, "right")
+        after = np.append(order, U64(self.trampoline))[following]
+        size = np.where(stop <= after, stop, after) - kstacks
+        # A stack in the direct map of RAM has no end of its own there: a frame each.
+        size = np.where((size > U64(MOST_STACK)) | (kstacks < U64(self.view.physstop)), U64(PAGE_SIZE), size)
+        return {
+            slot: Area(int(kstacks[slot]), int(size[slot]), self.processes.stack_name(slot))
+            for slot in np.flatnonzero(mapped).tolist()
+        }
+
+    def _image(self, p: Process, table: AddressSpace) -> Program | None:
+        """The program of the process's name, when the code at its entry is what the process has there."""
+        found = program(self.kernel, p.name) if p.name else None
+        if found is None:
+            return None
+        pa = table.translate(found.entry) if found.entry < self.trapframe else None
+        if pa is None or not found.code:
+            return found if found.code else None
+        code = found.code[: PAGE_SIZE - (found.entry & PAGE_MASK)]
+        if self.memory.answers(pa, len(code)) and pa in self.memory and self.memory.read(pa, len(code)) == code:
+            return found
+        self.remark(
+            f"process {p.pid} is called {p.name}, but does not run user/_{p.name} as it lies beside the kernel: its "
+            "symbols are not used"
+        )
+        return None
+
+    def _first_table(self, table: AddressSpace) -> npt.NDArray[np.uint64]:
+        """The PTEs of the first 512 pages, or none."""
+        try:
+            pte_pa, _, level = table.find(0)
+            return table.ptes(pte_pa, self.format.entries).astype(U64) if not level else np.empty(0, U64)
+        except PagebookError:
+            return np.empty(0, U64)
+
+    def _guard(self, p: Process, table: AddressSpace, image: Program | None) -> int | None:
+        """The guard page under the stack: after the image, or the first page that is there but not the user's."""
+        ptes = self._first_table(table)
+        pages = min(page_up(p.sz) >> PAGE_SHIFT, len(ptes))
+        flags = ptes[:pages]
+        own = (flags & U64(V | U)) == U64(V | U)
+        frames = (flags[own] >> U64(10) & U64(self.format.ppn_mask)) << U64(PAGE_SHIFT)
+        self.mapped.append(frames)
+        if image is not None:
+            end = max((page_up(end) for _, end, _ in image.image), default=0)
+            return end if end < p.sz else None
+        barred = (flags & U64(V | U)) == U64(V)
+        return int(barred.argmax()) << PAGE_SHIFT if barred.any() else None
+
+    def _stack_bytes(self, tables: list[tuple[Process, AddressSpace]], images: dict[int, Program | None]) -> int:
+        """The bytes of a user stack: what is left above the guard page in the process that has least there.
+
+        exec gives every process the same, and init never asks for more memory.
+        """
+        self.guards = {p.slot: self._guard(p, table, images[p.slot]) for p, table in tables}
+        left = [
+            page_up(p.sz) - guard - PAGE_SIZE
+            for p, _ in tables
+            if (guard := self.guards[p.slot]) is not None and p.sz <= self.trapframe
+        ]
+        return min((size for size in left if size > 0), default=PAGE_SIZE)
+
+    def _user_areas(self, p: Process, table: AddressSpace, image: Program | None, stack: int) -> list[Area]:
+        end = min(page_up(p.sz), self.trapframe)
+        guard = self.guards[p.slot]
+        named: list[tuple[int, int, str]] = []
+        if image is not None:
+            named = [(start, page_up(stop), name) for start, stop, name in image.image]
+        elif guard:
+            named = [(0, guard, "program")]
+        elif guard is None and p.name == "initcode":
+            named = [(0, end, "initcode")]
+        if guard is not None:
+            named += [(guard, guard + PAGE_SIZE, "guard page"), (guard + PAGE_SIZE, guard + PAGE_SIZE + stack, "stack")]
+        areas = [Area(start, min(stop, end) - start, name) for start, stop, name in named if start < min(stop, end)]
+        top = max((area.end for area in areas), default=0)
+        if end > top:
+            areas.append(Area(top, end - top, "heap" if areas else "program"))
+        return areas + [area for regions in self.layout.regions for area in self._mmap(p, regions)]
+
+    def _mmap(self, p: Process, regions: Regions) -> list[Area]:
+        """What the process has mapped by mmap, as the kernel lists it."""
+        areas = []
+        for index in range(min(regions.entries, MOST_NAMED)):
+            at = regions.offset + index * regions.stride
+
+            def number(field_at: int, size: int) -> int:
+                return int.from_bytes(p.octets[field_at : field_at + size], "little")
+
+            if regions.used and not number(at + regions.used.offset, regions.used.size):
+                continue
+            start = number(at + regions.start.offset, regions.start.size)
+            if regions.length:
+                end = start + number(at + regions.length.offset, regions.length.size)
+            elif regions.end:
+                end = number(at + regions.end.offset, regions.end.size)
+            else:
+                continue
+            if 0 < start < end <= self.trapframe:
+                areas.append(Area(page_down(start), page_up(end) - page_down(start), "mmap"))
+        return areas
+
+    def _top_areas(self, p: Process, table: AddressSpace) -> list[Area]:
+        """The pages of the last table: trapframe and trampoline, and others whose frames struct proc names."""
+        areas = []
+        where = None
+        members = {self._pointer(p, offset): name for name, offset in reversed(self.layout.pointers)}
+        for va, pa in self._top_pages(table):
+            if pa == p.trapframe and p.trapframe and where is None:
+                where = va
+            elif va < self.trapframe and pa in members and pa:
+                areas.append(Area(va, PAGE_SIZE, members[pa]))
+        if p.trapframe and where is None and "trapframe" in self.layout.fields:
+            self.remark(
+                f"process {p.pid} ({p.name}) has its trapframe at {p.trapframe:#x}, and its table does not map that "
+                "below the trampoline"
+            )
+        areas.append(Area(self.trapframe if where is None else where, PAGE_SIZE, "trapframe"))
+        return [*areas, Area(self.trampoline, PAGE_SIZE, "trampoline")]
+
+    def _pointer(self, p: Process, offset: int) -> int:
+        return int.from_bytes(p.octets[offset : offset + 8], "little")
+
+    def _top_pages(self, table: AddressSpace) -> list[tuple[int, int]]:
+        """The virtual and physical addresses of the pages that the last last-level table maps, from the top down."""
+        try:
+            pte_pa, _, level = table.find(self.trampoline)
+            if level:
+                return []
+            first = pte_pa - (self.format.entries - 1) * self.format.pte_bytes
+            ptes = table.ptes(first, self.format.entries).astype(U64)
+        except PagebookError:
+            return []
+        found = np.flatnonzero(ptes & U64(V))[::-1][:MOST_NAMED]
+        pas = (ptes[found] >> U64(10) & U64(self.format.ppn_mask)) << U64(PAGE_SHIFT)
+        vas = self.trampoline - ((self.format.entries - 1 - found) << PAGE_SHIFT)
+        return list(zip(vas.tolist(), pas.tolist(), strict=True))
+
+    def _other_tables(self, p: Process, name: str) -> list[Space]:
+        """The page tables that this kernel keeps for a process besides the user's: a kernel's table of its own."""
+        spaces = []
+        for member, offset in self.layout.tables:
+            root = self._pointer(p, offset)
+            if not root or (self.view.table is not None and root == self.view.table.root):
+                continue
+            try:
+                table = AddressSpace(self.memory, root, self.format)
+            except PagebookError as error:
+                self.remark(f"process {p.pid} ({p.name}) has {member} {root:#x}, and no table can be there: {error}")
+                continue
+            stack = self.stacks.get(p.slot) or Area(p.kstack, PAGE_SIZE, self.processes.stack_name(p.slot))
+            spaces.append(Space(f"{name}.{member}", table, (*self._kernel_areas(), *([stack] if p.kstack else []))))
+        return spaces
+
+    def _check(self, p: Process) -> None:
+        """Say what the process table holds that cannot be."""
+        who = f"process {p.pid} ({p.name})"
+        if p.sz > self.trapframe:
+            self.remark(f"{who} has sz {p.sz:#x}, which is above its trapframe's address {self.trapframe:#x}")
+        if p.trapframe and (p.trapframe & PAGE_MASK or p.trapframe not in self.memory):
+            self.remark(f"{who} has its trapframe at {p.trapframe:#x}, which is no frame of memory")
+        if p.slot not in self.stacks and self.view.table is not None and not self._stack_elsewhere(p):
+            self.remark(f"{who} has its kernel stack at {p.kstack:#x}, which the kernel's table does not map")
+
+    def _stack_elsewhere(self, p: Process) -> bool:
+        """Whether a table of the process's own maps its kernel stack, or nothing is known of stacks."""
+        if "kstack" not in self.layout.fields:
+            return True
+        for _, offset in self.layout.tables:
+            try:
+                if AddressSpace(self.memory, self._pointer(p, offset), self.format).translate(p.kstack) is not None:
+                    return True
+            except PagebookError:
+                continue
+        return False
+
+
+def _names(live: list[Process]) -> dict[int, str]:
+    """A name for each slot's space: the process's, with its number where another has the same."""
+    called = {p.slot: p.name or "process" for p in live}
+    often = Counter(called.values())
+    names: dict[int, str] = {}
+    for p in live:
+        name = called[p.slot]
+        if often[name] > 1 or name == "kernel":
+            name = f"{name}.{p.pid}"
+        names[p.slot] = f"{name} in slot {p.slot}" if name in names.values() else name
+    return names
