@@ -41,8 +41,16 @@ def kernel_write_execute(evidence: Evidence) -> Iterator[Hits]:
     both = leaves["flags"] & (U | W | X) == W | X
     if not both.any():
         return
-    mask = both & ~_kernel_text(evidence) & _usable(evidence) & ~_at_trampoline(evidence)
+    mask = both & ~_kernel_text(evidence) & _usable(evidence) & ~_at_trampoline(evidence) & ~_of_users(evidence)
     yield mapping_hits(leaves[mask], lambda place: f"{place.what} of the kernel's can be written and executed")
+
+
+def _of_users(evidence: Evidence) -> Mask:
+    """Which leaves lead to a user page that has W and X in its own space: a kernel's table may map these too."""
+    flags = evidence.leaves["flags"]
+    pages = np.unique(evidence.leaves["pa"][flags & (U | W | X) == U | W | X])
+    found: Mask = np.isin(evidence.leaves["pa"], pages)
+    return found
 
 
 def _at_trampoline(evidence: Evidence) -> Mask:

@@ -39,7 +39,7 @@ HIT = np.dtype(
     ]
 )
 """A row of hits: ``space`` is an index into the machine's spaces or NOWHERE; ``fact`` is a number of the rule's own
-that its sentence needs; ``mark`` is one that must be the same in another look (what a frame holds, where a run ends)."""
+that its sentence needs; ``mark`` is one that must be the same in another look: what a frame holds, where a run ends."""
 
 Rows = npt.NDArray[np.void]
 Numbers = npt.NDArray[Any]

@@ -60,7 +60,11 @@ def shared_table(evidence: Evidence) -> Iterator[Hits]:
     first = np.searchsorted(rows["pa"], rows["pa"])
     other = rows[first] if len(rows) else rows
     shared = (rows["space"] != other["space"]) & (roots[rows["space"]] != roots[other["space"]])
-    if evidence.guest != "xv6":
+    if evidence.guest == "xv6":
+        # The tables that a course's kernel keeps for a process beside the user's may share with any other.
+        main = np.array([space.pid is not None or space.name == "kernel" for space in evidence.spaces], dtype=np.bool_)
+        shared &= main[rows["space"]] & main[other["space"]]
+    else:
         shared &= (rows["level"] != other["level"]) | (rows["va"] >> U64(63) == 0)
         shared = _with_users(evidence, rows, shared, rows["level"] != other["level"])
     shared &= ~np.isin(rows["pte_pa"] & ~U64(0xFFF), rows["pa"][shared])  # only the topmost table of what is shared

@@ -306,7 +306,7 @@ def kernel_stack_shared(evidence: Evidence) -> Iterator[Hits]:
     """Kernel stacks that lead to one frame."""
     rows = evidence.leaves[evidence.on_stacks]
     _, first, which = np.unique(rows["pa"], return_index=True, return_inverse=True)
-    again = first[which] != np.arange(len(rows))
+    again = rows["va"][first[which]] != rows["va"]
     yield mapping_hits(
         rows[again],
         lambda place: (

@@ -52,6 +52,16 @@ class Pages:
         found[rows] = counts[which] == len(living)
         return found
 
+    @cached_property
+    def named(self) -> Mask:
+        """Which leaves beyond the size are in an area that the kernel itself tells of: a region of mmap, say."""
+        found = np.zeros(len(self.evidence.leaves), dtype=np.bool_)
+        for number in np.unique(self.evidence.leaves["space"][self.beyond]).tolist():
+            for area in self.evidence.spaces[number].areas:
+                if area.end > int(self.evidence.ends[number]):
+                    found |= self.evidence.within(number, area.start, area.size)
+        return found
+
     def stack_pointers(self) -> dict[int, int]:
         """For each process that has a trapframe the user stack pointer that it holds."""
         evidence = self.evidence
@@ -75,7 +85,7 @@ def beyond_size(evidence: Evidence) -> Iterator[Hits]:
     """Leaves of a process at or above its size, below its trapframe."""
     pages = _pages(evidence)
     leaves = evidence.leaves
-    mask = pages.beyond & ~pages.fixed
+    mask = pages.beyond & ~pages.fixed & ~pages.named
     if not mask.any():
         return
     chosen = np.flatnonzero(mask)
@@ -139,12 +149,16 @@ def text_made_writable(evidence: Evidence) -> Iterator[Hits]:
     leaves = evidence.leaves
     code = _pages(evidence).inside & evidence.user & (leaves["flags"] & X != 0)
     writable = leaves["flags"] & W != 0
+    if not (code & ~writable).any():
+        return  # this kernel gives every page every right
     names = np.array([space.name.partition(".")[0] for space in evidence.spaces] or [""])
     kept = np.unique(names[leaves["space"][code & ~writable]])
     wrong = code & writable & np.isin(names[leaves["space"]], kept)
     for number, space in enumerate(evidence.spaces):
+        parts = {area.name for area in space.areas}
         for area in space.areas if space.pid is not None else ():
-            if area.name in ("text", "constants"):
+            # A program linked with -N has one segment, with every right.
+            if area.name in ("text", "constants") and "data" in parts:
                 wrong = wrong | evidence.within(number, area.start, area.size) & evidence.user & writable
     yield mapping_hits(
         leaves[wrong],
