@@ -38,7 +38,7 @@ def _usable(evidence: Evidence) -> Mask:
 def kernel_write_execute(evidence: Evidence) -> Iterator[Hits]:
     """Leaves without U that have W and X, but for the kernel's text, which has a rule of its own."""
     leaves = evidence.leaves
-    both = leaves["flags"] & (U | W | X) == W | X
+    both = (leaves["flags"] & (U | W | X) == W | X) & ~(evidence.of_process & evidence.below)
     if not both.any():
         return
     mask = both & ~_kernel_text(evidence) & _usable(evidence) & ~_at_trampoline(evidence) & ~_of_users(evidence)

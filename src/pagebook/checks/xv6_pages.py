@@ -24,6 +24,7 @@ SP = 48  # where struct trapframe keeps the program's stack pointer, in bytes
 XV6 = ("xv6",)
 THREADS = ("clone", "thread", "shm", "shared")
 REGIONS = ("mmap", "shm", "shared", "map_")
+BEING_FREED = "zombie"  # its trapframe and trampoline go first, and a large one takes seconds
 LEAST_IMAGE = 3  # pages of a program that has code, data and a stack
 
 
@@ -319,7 +320,7 @@ def _missing(evidence: Evidence, at: Mask, places: np.ndarray, what: str) -> Ite
         number
         for number, space in enumerate(evidence.spaces)
         if evidence.processes[number] and number not in having and not evidence.damaged[number]
-        if evidence.ledger.scans[number] is not None
+        if evidence.ledger.scans[number] is not None and space.state != BEING_FREED
     ]
     yield place_hits(
         np.array(lost, dtype=np.int32), places[lost],
