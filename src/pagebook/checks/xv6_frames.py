@@ -30,7 +30,7 @@ def leaked_frame(evidence: Evidence) -> Iterator[Hits]:
     machine = evidence.machine
     if not evidence.knows_free or machine.free_range is None or any(chain.broken for chain in evidence.ledger.chains):
         return
-    if evidence.ledger.refused:
+    if evidence.ledger.refused or not evidence.processes.any():  # hostile, or a kernel that has only begun to boot
         return
     start, stop = machine.free_range
     spans = evidence.frames.spans(np.array([page_up(start)], U64), np.array([max(stop - page_up(start), 0)], U64))
