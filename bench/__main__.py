@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import boot, one_range, peers, report, start, translations, walks
+from bench import boot, one_range, owning, peers, report, start, translations, walks
 from bench.environment import environment
 from bench.reference import NoCompiler, compile_reference
 from bench.rows import Group, Row
@@ -73,12 +73,16 @@ def measure(library: ctypes.CDLL | None, walker: ctypes.CDLL | None, turns: Turn
     )
     single = rows("single walks", lambda: walks.measure(library, turns.walks))
     many = rows("translations in batches", lambda: translations.measure(walker, turns.translations))
+    owners = rows("a whole machine beside a peer", lambda: owning.measure(turns.peers))
+    grown = rows("machines up to 16 GiB", owning.sizes)
     others = rows("other programs' translations", lambda: peers.measure(turns.peers))
     started = rows("the start of the command line", lambda: start.measure(turns.start))
     return [
         Group("whole tables", "Python", whole),
         Group("one walk; loop: its three reads", "loop", single),
         Group("one address of 1 Mi, Sv39, in a batch; C: walker.c", "", many),
+        Group("a whole machine", "gdb-pt-dump", owners),
+        Group("every frame's owner, by size of RAM", "", grown),
         Group("the same beside a peer, leaves, tables in L2", "peer", others),
         Group("start; python: python -c pass", "python", started),
     ]

@@ -174,14 +174,14 @@ MUTANTS = (
     ),
     Mutant(
         "scan.py",
-        "(pas < U64(region.base + len(region.pages) * PAGE_SIZE))",
-        "(pas < U64(region.base + len(region.pages) * PAGE_SIZE - PAGE_SIZE))",
+        "(pas < U64(region.base + (region.size & ~PAGE_MASK)))",
+        "(pas < U64(region.base + (region.size & ~PAGE_MASK) - 4096))",
         "no table on the last page of memory",
     ),
     Mutant(
         "scan.py",
-        "(pas < U64(region.base + len(region.pages) * PAGE_SIZE))",
-        "(pas <= U64(region.base + len(region.pages) * PAGE_SIZE))",
+        "(pas < U64(region.base + (region.size & ~PAGE_MASK)))",
+        "(pas <= U64(region.base + (region.size & ~PAGE_MASK)))",
         "a table just above memory",
     ),
     Mutant("scan.py", "return use, self.which[use], index", "return use, use, index", "shared tables are mixed up"),

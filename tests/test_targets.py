@@ -40,7 +40,7 @@ def test_a_file_is_opened_whether_as_path_or_with_default_options() -> None:
 
 def test_rules_is_the_machine_of_the_examples_and_takes_no_options_of_the_model() -> None:
     assert to_note(open_target("rules")) == to_note(rules_machine())
-    with pytest.raises(BadTarget, match="shape the model; 'rules' is as it is"):
+    with pytest.raises(BadTarget, match="would shape the model; 'rules' is as it is"):
         open_target("rules", SMALL)
 
 

@@ -148,7 +148,7 @@ class _Directory:
         ptes, _ = self.memory.gather((walks.pte[there] >> U64(10) & mask) << U64(PAGE_SHIFT))
         table = ((ptes >> U64(10) & mask) << U64(PAGE_SHIFT)) - U64(self.region.base)
         points = ptes & U64(pointer_mask(self.format, self.extensions)) == V
-        points &= table < U64(len(self.region.pages) << PAGE_SHIFT)
+        points &= table < U64(self.region.size & ~PAGE_MASK)
         pages = np.arange(GROUP, dtype=np.int64) * 512 + groups[there, np.newaxis] * (GROUP * 512)
         offsets = np.where(points, (table >> U64(3)).view(np.int64) - pages, NOWHERE)
         self.offsets[1:-1].reshape(-1, GROUP)[there] = offsets
@@ -200,6 +200,8 @@ class _Plain:
         if regime.priv == "M" or format is None or format.xlen == 32 or len(vas) < FEWEST:
             return None
         try:
+            if not memory.region(decode_satp(regime.satp).root, PAGE_SIZE).direct:
+                return None  # a gather from all of the region's words would fetch them all
             directory = _Directory(memory, extensions, regime, format, kind)
         except OutsideMemory:
             return None

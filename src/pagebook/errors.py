@@ -73,6 +73,10 @@ class BadTarget(PagebookError):
     """Words that name no machine pagebook can open."""
 
 
+class SourceLost(PagebookError):
+    """The bytes can be read no more: the guest has ended, or what told of it has gone."""
+
+
 class Panic(PagebookError):
     """The model's kernel panicked: ``reason`` is xv6's own string, the message adds the facts after it."""
 

@@ -1,15 +1,15 @@
 """Physical memory: bytes at physical addresses, in regions; what is between them is a hole.
 
-A region lies over any buffer - anonymous RAM, a mapped file, another process's pages - and copies nothing.
-Scalar reads give plain ints through 64-bit memoryviews; whole pages come as NumPy arrays over the same
-bytes.  Memory knows nothing of page tables.  Words are little-endian, as RISC-V's are.
+A region lies over any buffer - anonymous RAM, a mapped file - and copies nothing; where the bytes cannot be mapped, a
+`FetchedRegion` asks for each page once.  Scalar reads give plain ints through 64-bit memoryviews; whole pages come as
+NumPy arrays over the same bytes.  Memory knows nothing of page tables.  Words are little-endian, as RISC-V's are.
 """
 
 from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -22,8 +22,11 @@ from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, size_text
 assert sys.byteorder == "little", "pagebook reads guests' words in place and needs a little-endian host"
 
 PHYSICAL_BITS = 56
+MOST_AT_ONCE = 4096
+"""Pages fetched in one piece: an interrupt need not wait for more."""
 U64 = np.uint64
 Pages = npt.NDArray[np.uint64]
+Indices = npt.NDArray[np.intp]
 Buffer = bytes | bytearray | memoryview | mmap.mmap
 
 
@@ -31,34 +34,161 @@ class Region:
     """``size`` bytes from physical address ``base``, page-aligned, over a buffer.
 
     ``data`` is the bytes, ``words`` the same as 64-bit words (a tail shorter than a word left out), and
-    ``pages`` the whole pages as an array of shape (pages, 512) of uint64.
+    ``pages`` the whole pages as an array of shape (pages, 512) of uint64.  ``direct`` says that these cost nothing.
     """
 
-    __slots__ = ("base", "data", "end", "name", "pages", "size", "words", "words32", "writable")
+    __slots__ = ("base", "data", "direct", "end", "name", "pages", "size", "words", "words32", "writable")
 
     def __init__(self, base: int, buffer: Buffer, *, name: str = "ram", writable: bool = False) -> None:
         view = memoryview(buffer).cast("B")
+        self._stand(base, len(view), name)
+        self.writable = writable and not view.readonly
+        self._lay(view if self.writable else view.toreadonly())
+
+    def _stand(self, base: int, size: int, name: str) -> None:
         if base & PAGE_MASK:
             raise BadAddress(f"region {name!r} starts at {base:#x}, which is not page-aligned", pa=base)
-        if base < 0 or base + len(view) > 1 << PHYSICAL_BITS:
+        if base < 0 or base + size > 1 << PHYSICAL_BITS:
             raise BadAddress(
-                f"region {name!r} at {base:#x} of {len(view):#x} bytes does not fit in {PHYSICAL_BITS} bits",
+                f"region {name!r} at {base:#x} of {size:#x} bytes does not fit in {PHYSICAL_BITS} bits",
                 pa=base,
             )
         self.base = base
-        self.size = len(view)
-        self.end = base + self.size
+        self.size = size
+        self.end = base + size
         self.name = name
-        self.writable = writable and not view.readonly
-        self.data = view if self.writable else view.toreadonly()
+
+    def _lay(self, view: memoryview) -> None:
+        self.data = view
         self.words = self.data[: self.size & ~7].cast("Q")
         self.words32 = self.data[: self.size & ~3].cast("I")
         whole = self.data[: self.size & ~PAGE_MASK]
         self.pages: Pages = np.frombuffer(whole, dtype="<u8").reshape(-1, PAGE_SIZE // 8)
+        self.direct = True
 
     def __repr__(self) -> str:
         rights = "rw" if self.writable else "ro"
         return f"<Region {self.name} {self.base:#x}-{self.end:#x} {size_text(self.size)} {rights}>"
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """The ``size`` bytes from ``offset``, in place."""
+        return self.data[offset : offset + size]
+
+    def take(self, index: Indices, out: Pages | None = None) -> Pages:
+        """The whole pages of these numbers, copied, into ``out`` if given."""
+        if self.pages.flags.aligned:
+            return self.pages.take(index, axis=0, out=out, mode="clip")
+        chosen: Pages = self.pages[index]  # NumPy's take first copies all of what is not aligned
+        if out is not None:
+            out[...] = chosen
+        return chosen
+
+    def words_at(self, offsets: npt.NDArray[np.uint64], width: int = 8) -> npt.NDArray[Any]:
+        """The words, ``width`` bytes each (8 or 4), at these offsets, which are multiples of it."""
+        words = np.frombuffer(self.words if width == 8 else self.words32, dtype=f"<u{width}")
+        index = (offsets >> U64(3 if width == 8 else 2)).astype(np.intp)
+        return words.take(index) if words.flags.aligned else words[index]
+
+
+class FetchedRegion(Region):
+    """A region whose bytes are elsewhere and cannot be mapped: each page is fetched once, when it is first asked for.
+
+    ``fill(offset, room)`` puts the bytes from ``offset`` into ``room``, whole pages of any number, or raises a
+    PagebookError.  ``absent()``, where there is one, gives for each page whether it is known to be zeros and need not
+    be fetched when all are.  Whoever takes ``data``, ``words``, ``words32`` or ``pages`` takes them all: the rest is
+    then fetched, and the region is as `direct` as any.  A region never looks twice; a fresh look is a fresh region.
+    """
+
+    __slots__ = ("_absent", "_fill", "_fixed", "_here", "_mapping", "_room")
+
+    def __init__(
+        self,
+        base: int,
+        size: int,
+        fill: Callable[[int, memoryview], None],
+        *,
+        name: str = "ram",
+        absent: Callable[[], npt.NDArray[np.bool_]] | None = None,
+    ) -> None:
+        if size <= 0 or size & PAGE_MASK:
+            raise BadAddress(f"region {name!r} of {size:#x} bytes is not a whole number of {PAGE_SIZE}-byte pages")
+        self._stand(base, size, name)
+        self.writable = self.direct = False
+        self._fill = fill
+        self._absent = absent
+        self._mapping = _sparse(size)
+        self._room = memoryview(self._mapping)
+        self._fixed: Pages = np.frombuffer(self._room.toreadonly(), dtype="<u8").reshape(-1, PAGE_SIZE // 8)
+        self._here = np.zeros(size >> PAGE_SHIFT, dtype=np.bool_)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - asked only for slots that are still empty
+        if name not in ("data", "words", "words32", "pages"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        self._fetch_all()
+        self._lay(self._room.toreadonly())
+        return getattr(self, name)
+
+    def view(self, offset: int, size: int) -> memoryview:
+        """The ``size`` bytes from ``offset``, once their pages are fetched."""
+        if size > 0:
+            first, last = offset >> PAGE_SHIFT, offset + size - 1 >> PAGE_SHIFT
+            if not self._here[first] or (last > first and not self._here[first : last + 1].all()):
+                self._fetch(np.arange(first, last + 1))
+        return self._room[offset : offset + size].toreadonly()
+
+    def take(self, index: Indices, out: Pages | None = None) -> Pages:
+        """The pages of these numbers, once they are fetched."""
+        self._fetch(index)
+        return self._fixed.take(index, axis=0, out=out, mode="clip")
+
+    def words_at(self, offsets: npt.NDArray[np.uint64], width: int = 8) -> npt.NDArray[Any]:
+        """The words at these offsets, once their pages are fetched."""
+        self._fetch((offsets >> U64(PAGE_SHIFT)).astype(np.intp))
+        words = self._fixed.reshape(-1).view(f"<u{width}")
+        return words.take((offsets >> U64(3 if width == 8 else 2)).astype(np.intp))
+
+    def _fetch(self, index: Indices) -> None:
+        """Have the pages of these numbers, neighbours in one piece."""
+        missing = index[~self._here[index]]
+        if len(missing):
+            self._fetch_runs(np.unique(missing))
+
+    def _fetch_all(self) -> None:
+        if hasattr(mmap, "MADV_HUGEPAGE"):  # a twentieth of the page faults
+            with suppress(OSError):
+                self._mapping.madvise(mmap.MADV_HUGEPAGE)
+        wanted = ~self._here
+        if self._absent:
+            wanted &= ~self._absent()
+        self._fetch_runs(np.flatnonzero(wanted))
+        self._here[:] = True
+
+    def _fetch_runs(self, pages: Indices) -> None:
+        """Fetch these pages, which ascend."""
+        if not len(pages):
+            return
+        after = np.flatnonzero(np.diff(pages) != 1) + 1  # where a run begins, but for the first
+        firsts, lasts = pages[np.append(0, after)], pages[np.append(after, len(pages)) - 1]
+        for first, last in zip(firsts.tolist(), lasts.tolist(), strict=True):
+            for low in range(first, last + 1, MOST_AT_ONCE):
+                high = min(low + MOST_AT_ONCE, last + 1)
+                self._fill(low << PAGE_SHIFT, self._room[low << PAGE_SHIFT : high << PAGE_SHIFT])
+                self._here[low:high] = True
+
+
+def _sparse(size: int) -> mmap.mmap:
+    """Zeros of our own that take no memory until they are written, and then a page at a time."""
+    if not hasattr(mmap, "MAP_PRIVATE"):
+        return mmap.mmap(-1, size)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+    try:
+        buffer = mmap.mmap(-1, size, flags=flags)
+    except OSError as error:
+        raise BadAddress(f"there is no room for a copy of {size_text(size)} of memory: {error.strerror}") from error
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with suppress(OSError):
+            buffer.madvise(mmap.MADV_NOHUGEPAGE)
+    return buffer
 
 
 def _untouched(size: int) -> mmap.mmap:
@@ -126,7 +256,7 @@ class Memory:
         while size > 0:
             region = self.region(pa)
             count = min(size, region.end - pa)
-            pieces.append(bytes(region.data[pa - region.base : pa - region.base + count]))
+            pieces.append(bytes(region.view(pa - region.base, count)))
             pa += count
             size -= count
         return b"".join(pieces)
@@ -148,6 +278,8 @@ class Memory:
         if pa & 7:
             return self._read(pa, 8)
         region = self.region(pa, 8)
+        if not region.direct:
+            return int.from_bytes(region.view(pa - region.base, 8), "little")
         return region.words[pa - region.base >> 3]
 
     def _read(self, pa: int, size: int) -> int:
@@ -191,7 +323,10 @@ class Memory:
     def page(self, pa: int) -> Pages:
         """The page that holds ``pa``, as 512 words of uint64 over the memory itself: no copy."""
         region = self.region(pa & ~PAGE_MASK, PAGE_SIZE)
-        page: Pages = region.pages[(pa - region.base) >> PAGE_SHIFT]
+        index = (pa - region.base) >> PAGE_SHIFT
+        if not region.direct:
+            return np.frombuffer(region.view(index << PAGE_SHIFT, PAGE_SIZE), dtype="<u8")
+        page: Pages = region.pages[index]
         return page
 
     def gather(self, pas: npt.NDArray[np.uint64], out: Pages | None = None) -> tuple[Pages, npt.NDArray[np.bool_]]:
@@ -203,12 +338,12 @@ class Memory:
         inside = np.zeros(len(pas), dtype=np.bool_)
         for region in self.regions:
             offset = pas - U64(region.base)
-            here = offset < U64(len(region.pages) << PAGE_SHIFT)
+            here = offset < U64(region.size & ~PAGE_MASK)
             index = (offset >> U64(PAGE_SHIFT)).astype(np.intp)
-            if here.all() and region.pages.flags.aligned:  # NumPy's take first copies all of what is not aligned
-                region.pages.take(index, axis=0, out=pages, mode="clip")
+            if here.all():
+                region.take(index, pages)
                 return pages, here
-            pages[here] = region.pages[index[here]]
+            pages[here] = region.take(index[here])
             inside |= here
         pages[~inside] = 0
         return pages, inside

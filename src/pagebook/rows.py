@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pagebook.memory import U64, Memory, Region
+from pagebook.memory import U64, Memory
 from pagebook.mmu import (
     ACCESS_FAULT,
     LARGEST,
@@ -167,20 +167,13 @@ def read_ptes(memory: Memory, at: Words, format: Format) -> tuple[Words, Flags]:
     """The PTEs at addresses ``at``, and which of them memory holds."""
     ptes, inside = np.zeros(len(at), U64), np.zeros(len(at), np.bool_)
     for region in memory.regions:
-        words = _words(region, format)
         offset = at - U64(region.base)
-        here = offset < U64(len(words) * format.pte_bytes)
-        index = (offset >> U64(3 if format.pte_bytes == 8 else 2)).astype(np.intp)
-        if here.all() and words.flags.aligned:  # NumPy's take first copies all of what is not aligned
-            return words.take(index).astype(U64, copy=False), here
-        ptes[here] = words[index[here]]
+        here = offset < U64(region.size & -format.pte_bytes)
+        if here.all():
+            return region.words_at(offset, format.pte_bytes).astype(U64, copy=False), here
+        ptes[here] = region.words_at(offset[here], format.pte_bytes)
         inside |= here
     return ptes, inside
-
-
-def _words(region: Region, format: Format) -> npt.NDArray[np.uint64]:
-    words = region.words if format.pte_bytes == 8 else region.words32
-    return np.frombuffer(words, dtype=f"<u{format.pte_bytes}")
 
 
 class Walks:

@@ -19,7 +19,7 @@ from pagebook.errors import TooManyMappings
 from pagebook.memory import U64, Memory
 from pagebook.sv import KIND_MASK, POINTER, A, D, Format, V
 from pagebook.table import AddressSpace
-from pagebook.units import PAGE_SHIFT, PAGE_SIZE
+from pagebook.units import PAGE_MASK, PAGE_SHIFT
 
 MAPPING = np.dtype(
     [
@@ -132,7 +132,7 @@ def _count(mask: npt.NDArray[np.bool_], which: npt.NDArray[np.intp] | None) -> i
 def _inside(memory: Memory, pas: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
     held = np.zeros(len(pas), dtype=np.bool_)
     for region in memory.regions:
-        held |= (pas >= U64(region.base)) & (pas < U64(region.base + len(region.pages) * PAGE_SIZE))
+        held |= (pas >= U64(region.base)) & (pas < U64(region.base + (region.size & ~PAGE_MASK)))
     return held
 
 

@@ -19,6 +19,7 @@ from pagebook.sv import KIND_MASK, RWX, SV39, Format, V, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 Ptes = npt.NDArray[Any]  # uint64, or uint32 in Sv32
+_NONE = memoryview(b"").cast("Q")
 
 
 class Entry(NamedTuple):
@@ -67,9 +68,9 @@ class AddressSpace:
         self.memory = memory
         self.format = format
         self.root = root
-        # The walk's constants: most tables stand in the region of the root, whose words it reads directly.
+        # The walk's constants: most tables stand in the region of the root, whose words it reads directly where it can.
         region = memory.region(root, PAGE_SIZE)
-        words = region.words if format.pte_bytes == 8 else region.words32
+        words = _NONE if not region.direct else region.words if format.pte_bytes == 8 else region.words32
         self._base = region.base
         self._words = words
         self._pte_shift = 3 if format.pte_bytes == 8 else 2
@@ -174,7 +175,7 @@ class AddressSpace:
     def ptes(self, pte_pa: int, count: int) -> Ptes:
         """``count`` PTEs from ``pte_pa`` as an array over the memory itself, writable if the memory is ours."""
         region = self.memory.region(pte_pa, count << self._pte_shift)
-        return np.frombuffer(region.data, dtype=self._dtype, count=count, offset=pte_pa - region.base)
+        return np.frombuffer(region.view(pte_pa - region.base, count << self._pte_shift), dtype=self._dtype)
 
     def slices(self, va: int, size: int) -> Iterator[Slice]:
         """The PTEs of [va, va + size), table by table; a superpage is a slice of one.

@@ -1,16 +1,21 @@
-"""The words a user types for a machine, turned into a Machine.  The only room that knows every way in."""
+"""The words a user types for a machine, turned into a Machine.  The only room that knows every way in.
+
+A `Target` can be looked at again and again: what is running has moved by then, all else is as it was.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from pagebook.errors import BadTarget
 from pagebook.examples import rules_machine
+from pagebook.guests.choosing import GuestOptions, read_guest
 from pagebook.machine import Machine
-from pagebook.sources.elfcore import read_core
+from pagebook.source import Source
 from pagebook.xv6 import boot as xv6
 from pagebook.xv6.kernel import Kernel
 from pagebook.xv6.memlayout import NPROC
@@ -18,6 +23,9 @@ from pagebook.xv6.programs import read_kernel, read_program
 
 MODEL = "xv6"
 EXAMPLES = "rules"
+RUNNING = "qemu"
+
+Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,22 @@ class ModelOptions:
     nproc: int = NPROC
 
 
-def boot_model(options: ModelOptions, progress: Callable[[int], None] | None = None) -> Kernel:
+@dataclass(frozen=True)
+class Target:
+    """A machine that can be looked at: each `look` is the machine as it is then.
+
+    ``live`` when it moves by itself; `frozen` is then a block in which it does not.  ``remarks`` are sentences for the
+    user, added to by every look.
+    """
+
+    name: str
+    look: Callable[[], Machine]
+    live: bool = False
+    frozen: Callable[[], AbstractContextManager[None]] = nullcontext
+    remarks: list[str] = field(default_factory=list)
+
+
+def boot_model(options: ModelOptions, progress: Progress | None = None) -> Kernel:
     """Boot the model to its shell's prompt; BadFile, BadTarget, BadAddress or Panic when it cannot be.
 
     ``progress`` is called with the bytes of RAM just filled.
@@ -55,25 +78,106 @@ def _named_program(path: str) -> tuple[str, bytes]:
     return Path(path).name.removeprefix("_") or "program", read_program(path)
 
 
-def open_target(
-    target: str, options: ModelOptions | None = None, progress: Callable[[int], None] | None = None
-) -> Machine:
-    """The machine that ``target`` names: ``xv6`` boots the model, ``rules`` makes that of the examples, anything else
-    is a file saved before.
+def open_target(target: str, options: ModelOptions | None = None, progress: Progress | None = None) -> Machine:
+    """One look at the machine that ``target`` names; as `opened`."""
+    with opened(target, options, progress=progress) as found:
+        return found.look()
 
-    ``options`` are for the model only; BadTarget when they come with another target.
+
+@contextmanager
+def opened(
+    target: str,
+    options: ModelOptions | None = None,
+    guest: GuestOptions | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Target]:
+    """The machine that ``target`` names, until the block ends.
+
+    ``xv6`` boots the model and ``rules`` makes the machine of the examples; ``qemu``, ``qemu:PID`` and ``qmp:PATH`` are
+    running guests; anything else is a file.  ``options`` but their kernel are for the model only, ``guest`` is for what
+    is not; BadTarget when they come with another target.
     """
+    options, guest = options or ModelOptions(), guest or GuestOptions()
     if target == MODEL:
-        return xv6.machine(boot_model(options or ModelOptions(), progress))
-    if options not in (None, ModelOptions()):
-        raise BadTarget(
-            f"--rev, --kernel, --init, --sh, --program, --ram and --nproc shape the model; {target!r} is as it is"
-        )
+        if guest != GuestOptions():
+            raise BadTarget(
+                "--satp, --root and --offsets say how to read a guest; the model knows where its tables are"
+            )
+        model = xv6.machine(boot_model(options, progress))
+        yield Target(model.name, lambda: model)
+        return
+    _only_the_kernel(target, options)
     if target == EXAMPLES:
-        return rules_machine()
-    if not os.access(target, os.F_OK):
-        raise BadTarget(
-            f"there is no file {target!r}; a target is {MODEL!r}, the model booted afresh, {EXAMPLES!r}, the machine "
-            "of the examples, or a file that 'pagebook boot --save FILE' wrote"
+        yield Target(EXAMPLES, rules_machine)
+        return
+    with opened_source(target, progress) as (look, live, frozen):
+        yield _as_machine(
+            target, look, live, frozen, GuestOptions(options.kernel, guest.satps, guest.roots, guest.offsets)
         )
-    return read_core(target)
+
+
+def _only_the_kernel(target: str, options: ModelOptions) -> None:
+    usual = ModelOptions()
+    given = [one.name for one in fields(options) if getattr(options, one.name) != getattr(usual, one.name)]
+    shaping = [f"--{name}" for name in given if name != "kernel"]
+    if shaping:
+        raise BadTarget(f"{', '.join(shaping)} would shape the model; {target!r} is as it is")
+
+
+def _as_machine(
+    name: str,
+    look: Callable[[], Source | Machine],
+    live: bool,
+    frozen: Callable[[], AbstractContextManager[None]],
+    guest: GuestOptions,
+) -> Target:
+    remarks: list[str] = []
+
+    def machine() -> Machine:
+        found = look()
+        said: tuple[str, ...] = ()
+        if isinstance(found, Source):
+            said = found.remarks
+            found, more = read_guest(found, guest)
+            said += more
+        elif guest != GuestOptions():
+            raise BadTarget(
+                f"{name!r} was saved by pagebook and says itself where its tables are; leave out the options"
+            )
+        remarks.extend(one for one in said if one not in remarks)
+        return found
+
+    return Target(name, machine, live, frozen, remarks)
+
+
+Outside = tuple[Callable[[], Source | Machine], bool, Callable[[], AbstractContextManager[None]]]
+
+
+@contextmanager
+def opened_source(target: str, progress: Progress | None = None) -> Iterator[Outside]:
+    """The bytes that ``target`` names: how to look at them, whether they move, and how to stop that."""
+    if target.partition(":")[0] in (RUNNING, "qmp") and not os.access(target, os.F_OK):
+        from pagebook.sources.qemu import Qemu
+
+        qemu = Qemu.find(target)
+        try:
+            yield qemu.look, True, qemu.frozen
+        finally:
+            qemu.close()
+        return
+    from pagebook.sources.files import open_file
+
+    found = open_file(target, progress)
+    yield lambda: found, False, nullcontext
+
+
+@contextmanager
+def source_of(target: str, progress: Progress | None = None) -> Iterator[Source]:
+    """The bytes of ``target`` before anyone has said what runs there; those of a whole machine when it is one."""
+    if target in (MODEL, EXAMPLES):
+        machine = open_target(target, None, progress)
+        yield Source(machine.name, machine.memory, machine.harts)
+        return
+    with opened_source(target, progress) as (look, _, _):
+        found = look()
+        yield Source(found.name, found.memory, found.harts) if isinstance(found, Machine) else found

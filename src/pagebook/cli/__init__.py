@@ -18,6 +18,7 @@ from pagebook import __version__
 from pagebook.cli.accesses import fault, pte, quiz, satp, walk
 from pagebook.cli.batches import translate
 from pagebook.cli.checking import check, rule
+from pagebook.cli.differing import diff, watch
 from pagebook.cli.machines import boot, maps, tree
 from pagebook.cli.owning import owners
 from pagebook.cli.words import BAD_CALL, INTERRUPTED, OK
@@ -31,9 +32,10 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def cli() -> None:
     """RISC-V virtual memory: build page tables as xv6 builds them, list them, walk them.
 
-    A TARGET is a machine: "xv6", the default, boots the model of xv6's memory manager in this process; "rules" is a
-    machine with an address space for each rule of the MMU, where it is broken; anything else is a file that
-    "boot --save" wrote.
+    A TARGET is a machine: "xv6", the default, boots the model of xv6's memory manager in this process; "qemu" is the
+    guest that runs in QEMU now, "qemu:PID" one of several; anything else is a file: a dump, an ELF core, a raw image
+    with its address (FILE@0x80000000), or what "boot --save" wrote. "rules" is a machine with an address space for each
+    rule of the MMU, where it is broken.
 
     \b
     pagebook boot                 boot xv6's memory manager, and tell the story
@@ -42,6 +44,8 @@ def cli() -> None:
     pagebook walk 0x80000000      one address, level by level
     pagebook walk 0x2ff8 --space sh --access store    which rule decides an access
     pagebook owners 0x87f56000    whose a frame is, and who maps it
+    pagebook diff old.core new.core    what changed
+    pagebook watch qemu           the same, as it happens
     pagebook translate 0 0x1000   many addresses, a row out for each
     pagebook fault --scause 15 --stval 0 --sepc 8     a panic's numbers, explained
     pagebook check                what is wrong in tables and frames; "rule PB101" tells more
@@ -54,7 +58,7 @@ def cli() -> None:
     """
 
 
-for verb in (boot, maps, tree, walk, owners, translate, fault, pte, satp, quiz, check, rule):
+for verb in (boot, maps, tree, walk, owners, diff, watch, translate, fault, pte, satp, quiz, check, rule):
     cli.add_command(verb)
 
 

@@ -13,7 +13,7 @@ from pagebook.cli.words import (
     access_options,
     hart_options,
     json_option,
-    model_options,
+    machine_options,
     target_argument,
 )
 
@@ -24,7 +24,7 @@ from pagebook.cli.words import (
 @click.option("--space", metavar="NAME", default="kernel", show_default=True, help="The address space, by name or pid.")
 @access_options
 @hart_options
-@model_options
+@machine_options
 @json_option
 def walk(
     va: int,
@@ -63,7 +63,7 @@ def walk(
 @click.option("--space", metavar="NAME", help="The address space, by name or pid; without, the one that fits.")
 @click.option("--trap", type=click.Choice(["user", "kernel"]), help="Who printed it: usertrap, or kerneltrap.")
 @hart_options
-@model_options
+@machine_options
 @json_option
 def fault(
     target: str,

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import model_options, target_argument
+from pagebook.cli.words import machine_options, target_argument
 
 FORMATS = ("text", "json", "sarif")
 
@@ -22,26 +22,25 @@ def _split(words: tuple[str, ...]) -> list[str]:
 @click.option("--ignore", metavar="IDS", multiple=True, help="Not these rules; the longer of two words counts.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="What to print.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json (docs/json.md).")
-@click.option("--freeze", is_flag=True, help="Stop a running guest while it is read, and let it go on.")
-@model_options
+@machine_options
 def check(
     target: str,
     select: tuple[str, ...],
     ignore: tuple[str, ...],
     form: str,
     as_json: bool,
-    freeze: bool,
     **model: Any,  # noqa: ANN401
 ) -> int:
     """Look for what is wrong in the tables and frames of TARGET.
 
     Each finding names its rule, the place, what is wrong and what to do; "pagebook rule PB101" tells more. A guest that
-    runs moves while it is read: it is looked at again, and only what stays is reported.
+    runs moves while it is read: it is looked at again and again, and only what stays is reported. With --freeze it is
+    stopped and looked at once.
 
     Exit status 1 when anything was found.
 
     \b
-    pagebook check m.core
+    pagebook check qemu
     pagebook check m.core --select PB1 --ignore PB102
     pagebook check m.core --format sarif > findings.sarif
     """
@@ -49,7 +48,7 @@ def check(
         raise click.UsageError("--json and --format sarif are two formats; leave one out")
     from pagebook.cli import linting
 
-    return linting.check(target, model, _split(select), _split(ignore), "json" if as_json else form, freeze)
+    return linting.check(target, model, _split(select), _split(ignore), "json" if as_json else form)
 
 
 @click.command()

@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from importlib.resources import files
 
-from pagebook.checks.looks import Report
+from pagebook.checks.looks import Report, confirm
 from pagebook.checks.looks import check as look_once
 from pagebook.checks.registry import RULES, choose, find_rule
 from pagebook.checks.rule import Rule
-from pagebook.cli.opening import Model, open_machine
+from pagebook.cli.opening import Model, opened, say
 from pagebook.cli.output import print_json, print_lines
 from pagebook.cli.words import OK
 from pagebook.views import findings
@@ -20,10 +20,10 @@ from pagebook.views import findings
 FOUND = 1
 
 
-def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str], form: str, freeze: bool) -> int:
+def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str], form: str) -> int:
     """Look, and print; FOUND when there is anything to print."""
     rules = choose(select, ignore)
-    report = _report(target, model, rules, freeze)
+    report = _report(target, model, rules)
     if form == "json":
         print_json(findings.data(report))
     elif form == "sarif":
@@ -35,8 +35,14 @@ def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str
     return FOUND if report.findings else OK
 
 
-def _report(target: str, model: Model, rules: Sequence[Rule], freeze: bool) -> Report:
-    return look_once(open_machine(target, model), rules)
+def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
+    """Look once at what stands still, and as often as it takes at what moves."""
+    with opened(target, model) as found:
+        machine = found.look()
+        say(found.remarks)
+        if found.live and not model.get("freeze"):
+            return confirm(found.look, rules, machine)
+        return look_once(machine, rules)
 
 
 def rule(id: str | None) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import FLAGS, RANGE, json_option, model_options, target_argument
+from pagebook.cli.words import FLAGS, RANGE, json_option, machine_options, model_options, target_argument
 
 
 @click.command()
@@ -38,7 +38,7 @@ def boot(save: str | None, quiet: bool, as_json: bool, **model: Any) -> int:  # 
 @click.option("--va", type=RANGE, help="Only where this virtual address or range is mapped.")
 @click.option("--pa", type=RANGE, help="Only what reaches this physical address or range.")
 @click.option("--pages", is_flag=True, help="Every page on its own line, not merged into runs.")
-@model_options
+@machine_options
 @json_option
 def maps(
     target: str,
@@ -79,7 +79,7 @@ def maps(
     help="text; vmprint, as the xv6 course's lab prints tables; vmprint-va, as it does since 2024.",
 )
 @click.option("--depth", metavar="N", type=click.IntRange(1, 5), help="Go down at most so many levels.")
-@model_options
+@machine_options
 @json_option
 def tree(target: str, space: str, style: str, depth: int | None, as_json: bool, **model: Any) -> int:  # noqa: ANN401
     """Show the page tables themselves, level by level.

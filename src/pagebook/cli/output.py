@@ -83,9 +83,9 @@ def _changes(story: list[Event]) -> Iterator[int]:
         before = event.free
 
 
-def print_json(document: dict[str, Any]) -> None:
-    """Print one JSON document: on one line, or indented on a terminal."""
-    json.dump(document, sys.stdout, indent=2 if sys.stdout.isatty() else None)
+def print_json(document: dict[str, Any], whole_line: bool = False) -> None:
+    """Print one JSON document: on one line, or indented on a terminal unless it is one of many, ``whole_line``."""
+    json.dump(document, sys.stdout, indent=2 if sys.stdout.isatty() and not whole_line else None)
     sys.stdout.write("\n")
 
 

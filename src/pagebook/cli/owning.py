@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import OK, json_option, model_options, parse_range
+from pagebook.cli.words import OK, json_option, machine_options, parse_range
 
 
 @click.command()
 @click.argument("words", nargs=-1, metavar="[FRAME] [TARGET]")
-@model_options
+@machine_options
 @json_option
 def owners(words: tuple[str, ...], as_json: bool, **model: Any) -> int:  # noqa: ANN401
     """Say whose each frame of RAM is: every one in exactly one role, with its owner.

@@ -47,32 +47,58 @@ def _flags(text: str) -> int:
     return parse_flags(text)
 
 
+def _root(text: str) -> tuple[int, str]:
+    from pagebook.guests.bare import parse_root
+
+    return parse_root(text)
+
+
+def _offsets(text: str) -> dict[str, int]:
+    """The numbers in ``"proc.pagetable=0x50,NPROC=64"`` by name."""
+    found = {}
+    for part in text.split(","):
+        name, equals, number = part.partition("=")
+        if not equals or not name.strip():
+            raise ValueError(f"{part!r} is not NAME=NUMBER")
+        found[name.strip()] = parse_address(number)
+    return found
+
+
 SIZE = Word("SIZE", parse_size)
 ADDRESS = Word("ADDRESS", parse_address)
 NUMBER = Word("NUMBER", parse_address)
 RANGE = Word("ADDRESS[-END]", parse_range)
 FLAGS = Word("LETTERS", _flags)
+ROOT = Word("PA[:SV39]", _root)
+OFFSETS = Word("NAME=N,...", _offsets)
 
 Command = Callable[..., Any]
+
+_MODEL = (
+    click.option("--rev", metavar="YEAR", default="2024", show_default=True, help="xv6: 2022, 2024 or 2025."),
+    click.option("--ram", type=SIZE, default="128M", show_default=True, help="RAM at 0x80000000."),
+    click.option("--nproc", metavar="N", type=int, default=64, show_default=True, help="Process slots, a stack each."),
+    click.option("--kernel", metavar="ELF", help="The kernel's ELF file: the model's, or the guest's."),
+    click.option("--init", metavar="ELF", help="The program that becomes process 1."),
+    click.option("--sh", metavar="ELF", help="The program that init starts."),
+    click.option("--program", metavar="ELF", help="A program that the shell starts, as process 3."),
+)
+_GUEST = (
+    click.option("--satp", metavar="VALUE", type=NUMBER, multiple=True, help="A guest's table: what satp holds."),
+    click.option("--root", metavar="PA[:SV39]", type=ROOT, multiple=True, help="A guest's table: where its root is."),
+    click.option("--offsets", metavar="NAME=N,...", type=OFFSETS, help="Fields of an xv6 built without -g."),
+    click.option("--freeze", is_flag=True, help="Stop a running guest while it is read."),
+)
 
 
 def model_options(command: Command) -> Command:
     """The options that shape the model."""
-    for option in reversed(
-        (
-            click.option("--rev", metavar="YEAR", default="2024", show_default=True, help="xv6: 2022, 2024 or 2025."),
-            click.option("--ram", type=SIZE, default="128M", show_default=True, help="RAM at 0x80000000."),
-            click.option(
-                "--nproc", metavar="N", type=int, default=64, show_default=True, help="Process slots, a stack each."
-            ),
-            click.option("--kernel", metavar="ELF", help="A real kernel: its etext, end and trampoline, its bytes."),
-            click.option("--init", metavar="ELF", help="The program that becomes process 1."),
-            click.option("--sh", metavar="ELF", help="The program that init starts."),
-            click.option("--program", metavar="ELF", help="A program that the shell starts, as process 3."),
-        )
-    ):
-        command = option(command)
-    return command
+    return functools.reduce(lambda bare, option: option(bare), reversed(_MODEL), command)
+
+
+def machine_options(command: Command) -> Command:
+    """The options that shape the model, and those that say how to read a guest."""
+    return functools.reduce(lambda bare, option: option(bare), reversed((*_MODEL, *_GUEST)), command)
 
 
 PRIVILEGES = click.Choice(["U", "S", "M"], case_sensitive=False)

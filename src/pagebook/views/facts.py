@@ -5,6 +5,7 @@ Rows are plain tuples and ints; a view only chooses how they look.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -146,7 +147,8 @@ def _problems(fmt: Format, rows: Rows, chosen: Filter) -> Rows:
 
 def name_of(areas: tuple[Area, ...], start: int, size: int) -> str:
     """The names of the areas, given in order of address, that [start, start + size) touches."""
-    names = list(dict.fromkeys(area.name for area in areas if area.start < start + size and start < area.end))
+    touched = areas[: bisect_left(areas, (start + size,))]
+    names = list(dict.fromkeys(area.name for area in touched if start < area.start + area.size))
     if len(names) > FIRST_NAMES + 1:
         return ", ".join(names[:FIRST_NAMES]) + f" and {len(names) - FIRST_NAMES} more"
     return ", ".join(names)

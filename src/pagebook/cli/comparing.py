@@ -1,0 +1,83 @@
+"""What diff and watch do: look, look again, and print what is other."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import click
+
+from pagebook.cli.opening import Model, open_machine, opened, say
+from pagebook.cli.output import print_json, print_lines
+from pagebook.cli.words import OK
+from pagebook.diff import Difference, compare
+from pagebook.errors import BadTarget, SourceLost
+from pagebook.ledger import Ledger
+from pagebook.targets import MODEL, Target
+from pagebook.views import changes
+
+DIFFERENT = 1
+FEW = ("rev", "init", "sh", "program", "ram", "nproc")
+
+
+def diff(old: str, new: str | None, after: float | None, model: Model, as_json: bool) -> int:
+    """Compare two targets, or one at two times."""
+    with ExitStack() as open_ones:
+        if new is None:
+            target = open_ones.enter_context(opened(old, model))
+            first = Ledger(target.look())
+            time.sleep(after or 0)
+            second = Ledger(target.look())
+            say(target.remarks)
+        else:
+            first = Ledger(open_machine(old, _for(old, new, model)))
+            second = Ledger(open_machine(new, _for(new, old, model)))
+        found = compare(first, second)
+        if as_json:
+            print_json(changes.data(found))
+        else:
+            print_lines(changes.text(found))
+        return DIFFERENT if found else OK
+
+
+def _for(target: str, other: str, model: Model) -> Model:
+    """The options that are meant for ``target``: those of the model not for a guest beside it, nor the other way."""
+    if (target == MODEL) == (other == MODEL):
+        return model
+    return {name: value for name, value in model.items() if (name in FEW) == (target == MODEL) or name == "kernel"}
+
+
+def watch(target: str, interval: float, seconds: float | None, model: Model, as_json: bool) -> int:
+    """Follow a target until the time is over, or the guest is."""
+    with opened(target, model) as found:
+        if not found.live:
+            raise BadTarget(f"{target!r} does not move by itself; watch is for a running guest: pagebook watch qemu")
+        started = time.monotonic()
+        try:
+            for change in _changes(found, interval, seconds):
+                at = time.monotonic() - started
+                if as_json:
+                    print_json(changes.data(change, round(at, 3)), whole_line=True)
+                else:
+                    print_lines([[(f"{at:9.3f} s", "title")]])
+                    print_lines(changes.changes(change))
+                sys.stdout.flush()
+        except SourceLost as error:
+            click.echo(f"pagebook: {error}", err=True)
+    return OK
+
+
+def _changes(target: Target, interval: float, seconds: float | None) -> Iterator[Difference]:
+    """Each difference between two looks that follow each other."""
+    end = None if seconds is None else time.monotonic() + seconds
+    before = Ledger(target.look())
+    say(target.remarks)
+    while end is None or time.monotonic() < end:
+        time.sleep(interval)
+        after = Ledger(target.look())
+        change = compare(before, after)
+        if change:
+            yield change
+        before = after

@@ -1,0 +1,56 @@
+"""Which guest it is: by what the user says, then by the kernel's symbols, then by the satp of its harts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pagebook.guests import bare, linux, xv6
+from pagebook.guests.kernelfile import kernel_file
+from pagebook.machine import Machine
+from pagebook.source import Source
+
+LINUX = "swapper_pg_dir"
+
+
+@dataclass(frozen=True)
+class GuestOptions:
+    """What the user says of a guest: its kernel's ELF file, values of satp, roots as (address, format's name).
+
+    ``offsets`` are where fields stand, for a kernel without debugging information.
+    """
+
+    kernel: str | None = None
+    satps: tuple[int, ...] = ()
+    roots: tuple[tuple[int, str], ...] = ()
+    offsets: Mapping[str, int] = field(default_factory=dict)
+
+
+class Reading(NamedTuple):
+    """The machine that was read, and sentences for the user about what does not fit or is not known."""
+
+    machine: Machine
+    remarks: tuple[str, ...]
+
+
+def read_guest(source: Source, options: GuestOptions) -> Reading:
+    """What runs in ``source``; BadTarget, with the remedies, when nothing says where its tables are."""
+    if options.satps or options.roots:
+        return Reading(bare.read(source, options.satps, options.roots), ())
+    path = options.kernel or source.kernel
+    if path is None:
+        return _without_a_kernel(source)
+    kernel = kernel_file(path)
+    if xv6.recognised(kernel.symbols) or options.offsets:
+        return Reading(*xv6.read(source, kernel, options.offsets))
+    if LINUX in kernel.symbols:
+        return Reading(linux.read(source, path), ())
+    remark = f"{path} is no kernel that pagebook knows, so only the tables of its harts are shown"
+    return Reading(bare.read(source), (remark,))
+
+
+def _without_a_kernel(source: Source) -> Reading:
+    """Linux, which tells of itself in its memory; anything else by its harts alone."""
+    known = linux.recognise(source.memory) is not None
+    return Reading(linux.read(source) if known else bare.read(source), ())

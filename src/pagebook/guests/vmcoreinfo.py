@@ -1,0 +1,70 @@
+"""What a Linux kernel writes down about itself for those who read its dumps: one page of text in its memory.
+
+Release, build, addresses of a few symbols, offsets in a few structs, numbers.  The page is found by its first word.  It
+may be stale, or of a guest in the guest: whoever uses it must prove it by walking the table it names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pagebook.memory import U64, Memory
+from pagebook.units import PAGE_SHIFT, PAGE_SIZE
+
+_FIRST = b"OSRELEASE="
+_LINE = re.compile(r"(SYMBOL|NUMBER)\(([\w.]+)\)=(?:0x)?(-?[0-9a-f]+)", re.ASCII)
+_STEP = 1 << 14  # pages looked at in one go
+_WORD = 1 << 64
+
+
+@dataclass(frozen=True)
+class Vmcoreinfo:
+    """The text taken apart: ``symbols`` are addresses, ``numbers`` whatever the kernel counts, modulo 2^64."""
+
+    pa: int
+    release: str
+    build: str = ""
+    symbols: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def image_pa(self, va: int) -> int | None:
+        """The physical address of ``va`` in the kernel's image, as far as the kernel tells how it is placed."""
+        offset = self.numbers.get("va_kernel_pa_offset")
+        return None if offset is None else (va - offset) % _WORD
+
+
+def find(memory: Memory) -> Iterator[Vmcoreinfo]:
+    """Every page that looks like such a text, from the highest address down: the kernel made it early, near the top."""
+    first = U64(int.from_bytes(_FIRST[:8], "little"))
+    for region in reversed(memory.regions):
+        words = region.pages[:, 0]
+        for stop in range(len(words), 0, -_STEP):
+            start = max(0, stop - _STEP)
+            for page in np.flatnonzero(words[start:stop] == first)[::-1].tolist():
+                found = parse(
+                    memory.read(region.base + (start + page << PAGE_SHIFT), PAGE_SIZE),
+                    region.base + (start + page << PAGE_SHIFT),
+                )
+                if found:
+                    yield found
+
+
+def parse(page: bytes, pa: int) -> Vmcoreinfo | None:
+    """The text at the start of ``page``, which was read from ``pa``; None when it is not such a text."""
+    text = page.split(b"\0", 1)[0].decode("ascii", errors="replace")
+    lines = text.splitlines()
+    plain = dict(line.split("=", 1) for line in lines if "=" in line and "(" not in line)
+    release = plain.get("OSRELEASE", "")
+    if not release or len(release) > 64 or not release.isprintable():
+        return None
+    tables: dict[str, dict[str, int]] = {"SYMBOL": {}, "NUMBER": {}}
+    for line in lines:
+        match = _LINE.fullmatch(line)
+        if match:
+            kind, name, value = match.groups()
+            tables[kind][name] = int(value, 10 if kind == "NUMBER" and "=0x" not in line else 16) % _WORD
+    return Vmcoreinfo(pa, release, plain.get("BUILD-ID", ""), tables["SYMBOL"], tables["NUMBER"])
