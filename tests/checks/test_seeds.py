@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-
 from seeds import SEEDS, Seed
+
 from pagebook.checks.looks import check
 from pagebook.checks.registry import BY_ID, RULES, choose
 

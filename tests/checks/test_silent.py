@@ -17,8 +17,8 @@ from seeds import (
     forked,
     fresh,
     named,
-    put,
     pte_of,
+    put,
     super_machine,
     superpage,
     unnamed,
@@ -172,9 +172,7 @@ def test_regions_of_mmap_that_the_kernel_tells_of() -> None:
     va = (1 << 38) - 9 * PAGE
     put(k, sh, va, fresh(k), R | W | U)
     m = machine(k)
-    spaces = tuple(
-        replace(s, areas=(*s.areas, Area(va, PAGE, "mmap"))) if s.pid == sh.pid else s for s in m.spaces
-    )
+    spaces = tuple(replace(s, areas=(*s.areas, Area(va, PAGE, "mmap"))) if s.pid == sh.pid else s for s in m.spaces)
     silent(replace(m, spaces=spaces))
     silent(replace(m, symbols={**m.symbols, "sys_mmap": KERNBASE}))
 

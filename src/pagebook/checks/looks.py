@@ -16,12 +16,14 @@ import numpy.typing as npt
 from pagebook.checks.evidence import Evidence
 from pagebook.checks.registry import BY_ID
 from pagebook.checks.rule import NOWHERE, Finding, Hits, Place, Rule, runs
+from pagebook.errors import PagebookError
 from pagebook.machine import Machine, Space
 
 MOST_FINDINGS = 20  # of one rule
 LOOKS = 6
 PAUSE = 0.02  # seconds before the second look; each further pause is three times as long
 GROWTH = 3
+REPEATS = 3  # of a look that failed
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,26 @@ def confirm(
 
     Only what every look shows is reported; the first that shows nothing of it ends it.
     """
-    machine = first if first is not None else look()
+    machine = first if first is not None else _steady(look)
     found = _look(machine, rules)
     done = 1
     while done < tries and any(found.values()):
         time.sleep(pause)
         pause *= GROWTH
-        machine_before, machine = machine, look()
+        machine_before, machine = machine, _steady(look)
         found = _still(found, machine_before, _look(machine, rules), machine)
         done += 1
     return _report(machine, rules, found, done)
+
+
+def _steady(look: Callable[[], Machine]) -> Machine:
+    """A look; tried again when what is read in the middle of a change makes no sense at all."""
+    for _ in range(REPEATS):
+        try:
+            return look()
+        except PagebookError:
+            time.sleep(PAUSE)
+    return look()
 
 
 def _look(machine: Machine, rules: Sequence[Rule]) -> Found:

@@ -38,11 +38,10 @@ def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str
 def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
     """Look once at what stands still, and as often as it takes at what moves."""
     with opened(target, model) as found:
-        machine = found.look()
+        moves = found.live and not model.get("freeze")
+        report = confirm(found.look, rules) if moves else look_once(found.look(), rules)
         say(found.remarks)
-        if found.live and not model.get("freeze"):
-            return confirm(found.look, rules, machine)
-        return look_once(machine, rules)
+        return report
 
 
 def rule(id: str | None) -> int:

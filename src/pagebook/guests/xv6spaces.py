@@ -204,7 +204,10 @@ class Spaces:
         found = program(self.kernel, p.name) if p.name else None
         if found is None:
             return None
-        pa = table.translate(found.entry) if found.entry < self.trapframe else None
+        try:
+            pa = table.translate(found.entry) if found.entry < self.trapframe else None
+        except PagebookError:  # a table that is just being freed leads anywhere
+            pa = None
         if pa is None or not found.code:
             return found if found.code else None
         code = found.code[: PAGE_SIZE - (found.entry & PAGE_MASK)]
