@@ -223,6 +223,29 @@ def test_a_monitor_of_the_command_line_tells_where_ram_is_and_what_the_harts_do(
     assert set(fake.asked) == {"info mtree -f", f"gpa2hva {BASE:#x}", "info registers -a"}
 
 
+def test_ram_at_a_second_address_and_less_than_a_page_of_it_do_not_count(scene: Scene):
+    child = scene.start()
+    fake = scene.monitor(child)
+    fake.answers["info mtree -f"] += (
+        "  0000000000000000-00000000000000ff (prio 0, ram): small\n"
+        f"  {BASE + (1 << 30):016x}-{BASE + (1 << 30) + SIZE - 1:016x} (prio 0, ram): board.ram\n"
+    )
+    host = f"Host virtual address for {BASE + (1 << 30):#x} (board.ram) is {child.host[0]:#x}\n"
+    fake.answers[f"gpa2hva {BASE + (1 << 30):#x}"] = host
+    source = scene.find(f"qmp:{fake.path}").look()
+    assert [(r.base, r.size, r.name) for r in source.memory.regions] == [(BASE, SIZE, "board.ram")]
+    same_tables(source)
+
+
+def test_a_monitor_that_names_addresses_of_another_process_is_not_believed(scene: Scene):
+    child = scene.start()
+    fake = scene.monitor(child)
+    fake.answers[f"gpa2hva {BASE:#x}"] = f"Host virtual address for {BASE:#x} (board.ram) is 0x1000\n"
+    source = scene.find(f"qmp:{fake.path}").look()
+    assert source.memory.regions[0].name == "ram"
+    same_tables(source)
+
+
 USER = MODEL.spaces[-1].table
 
 

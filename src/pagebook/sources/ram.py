@@ -100,17 +100,27 @@ def _otherwise(monitor: Monitor | None, refused: BadTarget) -> Ram:
 
 
 def _told(monitor: Monitor | None, blocks: Sequence[Block]) -> tuple[list[Place], tuple[str, ...]] | None:
-    """What a monitor says; None when there is none, or it speaks of addresses that the process does not have."""
-    places = []
-    for pa, size, name in ram_in(monitor.ask("info mtree -f")) if monitor else []:
+    """What a monitor says; None when there is none, or it speaks of addresses that the process does not have.
+
+    RAM that is seen at a second address too is given once, at the first.
+    """
+    places: list[Place] = []
+    for pa, size, name in _pages_of_ram(monitor) if monitor else []:
         host = host_address_in(monitor.ask(f"gpa2hva {pa:#x}")) if monitor else None
         for block in (*blocks, *joined(blocks)):
-            if host is not None and block.host <= host and host + size <= block.end and not (pa | size) & PAGE_MASK:
-                places.append(Place(pa, block.part(host, size), name))
+            if host is not None and block.host <= host and host + size <= block.end:
+                part = block.part(host, size)
+                if part not in [place.block for place in places]:
+                    places.append(Place(pa, part, name))
                 break
         else:
             return None
     return (places, ()) if places else None
+
+
+def _pages_of_ram(monitor: Monitor) -> list[tuple[int, int, str]]:
+    """The (physical address, size, name) of all RAM that is whole pages."""
+    return [one for one in ram_in(monitor.ask("info mtree -f")) if not (one[0] | one[1]) & PAGE_MASK]
 
 
 def _sought(
@@ -234,9 +244,7 @@ def _code_pages(kernel: str) -> list[tuple[int, int]]:
 
 def _through(monitor: Monitor, remarks: tuple[str, ...]) -> Ram:
     """RAM by the monitor alone, which must stay connected."""
-    ranges = [
-        (pa, size, name) for pa, size, name in ram_in(monitor.ask("info mtree -f")) if not (pa | size) & PAGE_MASK
-    ]
+    ranges = _pages_of_ram(monitor)
     if not ranges:
         raise BadTarget(f"the monitor at {monitor.where} names no RAM; does the machine have any?")
     reader = MonitorMemory(monitor)
