@@ -13,8 +13,8 @@ from pagebook.units import PAGE_MASK, parse_address
 
 Root = tuple[int, Format]
 REMEDY = (
-    "say where a table starts with --root PA or --root PA:sv48, or what satp holds with --satp VALUE, or look for roots "
-    "with 'pagebook roots'"
+    "say where a table starts with --root PA or --root PA:sv48, or what satp holds with --satp VALUE, or search memory "
+    "for roots with 'pagebook roots TARGET'"
 )
 
 
