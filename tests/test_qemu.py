@@ -306,7 +306,7 @@ def test_ram_that_the_system_refuses_comes_through_the_monitor_with_the_reason(
     refuse(monkeypatch, "mem")
     source = scene.find().look()
     assert source.remarks[0].startswith(
-        "RAM is read through QEMU's monitor, a thousand times slower: the memory of QEMU 5"
+        "RAM is read through QEMU's monitor, some hundred times slower: the memory of QEMU 5"
     )
     same_tables(source)
 

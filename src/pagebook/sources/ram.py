@@ -96,7 +96,7 @@ def find_ram(process: Process | None, monitor: Monitor | None, kernel: str | Non
 def _otherwise(monitor: Monitor | None, refused: BadTarget) -> Ram:
     if monitor is None:
         raise refused
-    return _through(monitor, (f"RAM is read through QEMU's monitor, a thousand times slower: {refused}",))
+    return _through(monitor, (f"RAM is read through QEMU's monitor, some hundred times slower: {refused}",))
 
 
 def _told(monitor: Monitor | None, blocks: Sequence[Block]) -> tuple[list[Place], tuple[str, ...]] | None:
