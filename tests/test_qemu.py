@@ -19,7 +19,7 @@ import pytest
 import pagebook.sources.ram
 from elves import EXECUTE, READ, build_elf
 from fake_qemu import LINUX, FakeMonitor, FakeStub, Guest, entry, guest, open_for
-from pagebook.errors import BadTarget, SourceLost
+from pagebook.errors import BadTarget, PagebookError, SourceLost
 from pagebook.memory import FetchedRegion
 from pagebook.scan import scan
 from pagebook.source import Source
@@ -536,6 +536,40 @@ def test_a_kernel_that_is_no_elf_file_is_not_given(scene: Scene):
     (scene.path / "kernel/kernel").write_bytes(b"MZ not an ELF file")
     scene.start()
     assert scene.find().look().kernel is None
+
+
+def test_a_kernel_file_whose_headers_lie_proves_nothing(scene: Scene):
+    (scene.path / "kernel").mkdir()
+    lies = build_elf([(BASE, 1 << 62, 1 << 63, READ | EXECUTE, b"x" * 9)], entry=BASE)
+    for kernel in (lies, lies[:80], b"\x7fELF" + bytes(60)):
+        (scene.path / "kernel/kernel").write_bytes(kernel)
+        scene.start(parts=(SIZE, SIZE), data=RAM + RAM)
+        assert "none holds the kernel's code" in scene.find().look().remarks[0]
+        for name in ("maps", "mem", "pagemap", "fd", "root"):
+            (scene.proc / "5" / name).unlink()
+
+
+@pytest.mark.parametrize("kind", ["ram", "file,mem-path=/dev/null,share=on"])
+def test_a_backend_of_no_size_is_told(scene: Scene, kind: str):
+    scene.start("-object", f"memory-backend-{kind},id=m,size=0", "-machine", "memory-backend=m")
+    with pytest.raises(BadTarget, match="QEMU 5 has no block of 0 for its RAM"):
+        scene.find()
+
+
+@pytest.mark.parametrize("tree", [
+    "0000000000000000-ffffffffffffffff (prio 0, ram): all",
+    "0000000000000000-00007fffffffffff (prio 0, ram): much",
+    "ff00000000000000-ff00000000000fff (prio 0, ram): high",
+    "0000000080000fff-0000000080000000 (prio 0, ram): backwards",
+    "0000000000000000-0000000000001fff (prio 0, ram): a\n  0000000000001000-0000000000001fff (prio 0, ram): b",
+    "nothing at all",
+])  # fmt: skip
+def test_a_monitor_that_tells_tales_of_ram_is_a_clear_error(scene: Scene, tree: str):
+    (scene.proc / "self").mkdir(parents=True)
+    fake = scene.monitor(None)
+    fake.answers["info mtree -f"] = f"FlatView #0\n  {tree}\n"
+    with pytest.raises(PagebookError):
+        scene.find(f"qmp:{fake.path}").look().memory.read64(0)
 
 
 def test_a_block_smaller_than_ram_is_told(scene: Scene):

@@ -138,7 +138,7 @@ def _sought(
     taken: list[Block] = []
     for parts in _parts(options):
         size = sum(size for _, _, size in parts)
-        fits = [b for b in fitting(blocks, options.blocks[len(taken)]) if b not in taken]
+        fits = [b for b in fitting(blocks, options.blocks[len(taken)]) if b not in taken] if size else []
         if not fits:
             raise BadTarget(
                 f"QEMU {process.pid} has no block of {size_text(size)} for its RAM, which -m or -object gives it"
@@ -187,7 +187,7 @@ def _named_files(process: Process) -> Ram | None:
     for backend, parts in zip(options.blocks, _parts(options), strict=True):
         path = process.file(backend.path) if backend.path and backend.shared and backend.kind == "file" else None
         view = None
-        if path:
+        if path and backend.size:
             with suppress(OSError, ValueError):
                 view = map_file(Path(path), backend.size)
         if view is None:
@@ -209,8 +209,9 @@ def _evidence(process: Process, memory: ProcessMemory | None, block: Block, pa: 
         return bytes(room)
 
     with suppress(SourceLost):
-        if kernel and _holds(kernel, pa, block.size, read):
-            return True
+        with suppress(OSError, OverflowError):  # a file that is gone by now, or whose headers lie
+            if kernel and _holds(kernel, pa, block.size, read):
+                return True
         return any(read(at, 4) == _FDT for at in range(0, block.size, _FDT_STEP))
     return False
 
