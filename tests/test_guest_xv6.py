@@ -28,7 +28,7 @@ from fake_xv6 import (
     Shape,
 )
 from pagebook.errors import BadFile, BadTarget, PagebookError
-from pagebook.guests import kernelfile
+from pagebook.guests import kernelfile, xv6
 from pagebook.guests.kernelfile import kernel_file
 from pagebook.guests.xv6 import Reading, read, recognised
 from pagebook.ledger import Ledger, Role
@@ -449,6 +449,40 @@ def test_what_does_not_fit_is_said(field, value, words, tmp_path):
     Ledger(found)
 
 
+def test_what_a_live_guest_has_put_right_at_the_second_look_is_not_said(tmp_path, monkeypatch):
+    fake = Fake(Shape(), tmp_path)
+    fake.build()
+    source = fake.source(live=True)
+    fake.memory.write64(fake.address(1, "kstack"), 0x5000)
+    assert len(read(source, fake.path).remarks) == 1
+    looks = []
+    first = xv6._look
+
+    def moving(*words: Any) -> Reading:
+        looks.append(first(*words))
+        fake.memory.write64(fake.address(1, "kstack"), fake.k.proc[1].kstack)
+        return looks[-1]
+
+    monkeypatch.setattr(xv6, "_look", moving)
+    found, remarks = read(source, fake.path)
+    assert remarks == ()
+    assert len(looks) == 2 and found is looks[1].machine
+    fake.memory.write64(fake.address(1, "kstack"), 0x5000)
+    assert len(read(replace(source, live=False), fake.path).remarks) == 1
+
+
+def test_memory_in_pieces_is_read_as_far_as_the_first_goes(tmp_path):
+    fake = Fake(Shape(), tmp_path)
+    fake.build()
+    data = bytes(fake.source().memory.regions[0].data)
+    half = len(data) // 2
+    pieces = Memory([Region(KERNBASE, data[:half]), Region(KERNBASE + half, data[half:])])
+    found, remarks = read(Source("pieces", pieces), fake.path)
+    assert found.free_range == (page_up(END), KERNBASE + half)
+    assert any("in one piece" in remark for remark in remarks)
+    assert sum(Ledger(found).counts().values()) == len(data) // PAGE
+
+
 def test_thousands_of_torn_processes_make_few_remarks(tmp_path):
     fake = Fake(Shape(nproc=300), tmp_path)
     fake.build()
@@ -492,7 +526,7 @@ def test_memory_that_ends_before_physstop_is_said(tmp_path):
     end = KERNBASE + fake.shape.ram
     fake.k.table(fake.k.kernel_pagetable).map(end, PAGE, end, R | W)
     found, remarks = read(source, fake.path)
-    assert any("the rest is missing" in remark for remark in remarks)
+    assert any("in one piece" in remark for remark in remarks)
     assert found.free_range == (page_up(END), end)
 
 
