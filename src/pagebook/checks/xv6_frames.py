@@ -157,9 +157,8 @@ def _counted(evidence: Evidence) -> tuple[npt.NDArray[np.int64], Indices]:
     counts = evidence.machine.counts
     assert counts is not None
     most = min(counts.length, len(evidence.frames) + (1 << 20))
-    data = evidence.memory.read(counts.start, most * counts.width)
-    values = np.frombuffer(data, dtype=f"<u{counts.width}").astype(np.int64)
-    numbers = evidence.frames.of(U64(counts.base) + (np.arange(most, dtype=U64) << U64(PAGE_SHIFT)))
+    values = counts.values(evidence.memory, most)
+    numbers = evidence.frames.of(U64(counts.base) + (np.arange(len(values), dtype=U64) << U64(PAGE_SHIFT)))
     return values[numbers >= 0], numbers[numbers >= 0]
 
 

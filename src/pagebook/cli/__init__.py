@@ -21,6 +21,7 @@ from pagebook.cli.checking import check, rule
 from pagebook.cli.differing import diff, watch
 from pagebook.cli.machines import boot, maps, tree
 from pagebook.cli.owning import owners
+from pagebook.cli.rooting import roots
 from pagebook.cli.words import BAD_CALL, INTERRUPTED, OK
 from pagebook.errors import PagebookError
 
@@ -44,6 +45,7 @@ def cli() -> None:
     pagebook walk 0x80000000      one address, level by level
     pagebook walk 0x2ff8 --space sh --access store    which rule decides an access
     pagebook owners 0x87f56000    whose a frame is, and who maps it
+    pagebook roots ram.img@0x80000000    where page tables start, when nothing is known
     pagebook diff old.core new.core    what changed
     pagebook watch qemu           the same, as it happens
     pagebook translate 0 0x1000   many addresses, a row out for each
@@ -58,7 +60,7 @@ def cli() -> None:
     """
 
 
-for verb in (boot, maps, tree, walk, owners, diff, watch, translate, fault, pte, satp, quiz, check, rule):
+for verb in (boot, maps, tree, walk, owners, check, rule, roots, diff, watch, translate, fault, pte, satp, quiz):
     cli.add_command(verb)
 
 

@@ -13,8 +13,8 @@ from pagebook.units import PAGE_MASK, parse_address
 
 Root = tuple[int, Format]
 REMEDY = (
-    "say where a table starts with --root PA or --root PA:sv48, or what satp holds with --satp VALUE, or look for roots "
-    "with 'pagebook roots'"
+    "say where a table starts with --root PA or --root PA:sv48, or what satp holds with --satp VALUE, or search memory "
+    "for roots with 'pagebook roots TARGET'"
 )
 
 
@@ -27,7 +27,7 @@ def read(source: Source, satps: Sequence[int] = (), roots: Sequence[tuple[int, s
     named = _given(satps, roots, xlen) if satps or roots else _of_harts(source.harts, xlen)
     spaces = tuple(_space(source, name, root) for name, root in named)
     if not spaces:
-        raise BadTarget(f"{source.name}: {_why_none(source.harts)}; {REMEDY}")
+        raise BadTarget(f"{source.no_satp or f'{source.name}: {_why_none(source.harts)}'}; {REMEDY}")
     return Machine(source.name, source.memory, spaces, source.harts)
 
 

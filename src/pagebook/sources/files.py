@@ -63,7 +63,9 @@ def _pieces(words: str) -> list[Piece]:
 
 
 def _names_a_file(text: str) -> bool:
-    return os.path.exists(text) or os.path.exists(text.rpartition("@")[0])  # noqa: PTH110 - False for a NUL, too
+    path, _, address = text.rpartition("@")
+    named = text if "," in address else path
+    return os.path.exists(text) or os.path.exists(named)  # noqa: PTH110 - False for a NUL, too
 
 
 def _piece(text: str) -> Piece:
@@ -111,7 +113,7 @@ def _open_raw(words: str, pieces: list[Piece], progress: Progress | None) -> Sou
             )
         buffers.append((base, memoryview(buffer)))
     memory = whole_pages(words, buffers, remarks)
-    return Source(words, memory, remarks=(no_satp(words), *remarks))
+    return Source(words, memory, remarks=tuple(remarks), no_satp=no_satp(words))
 
 
 def _contents(path: str, progress: Progress | None) -> mmap.mmap:

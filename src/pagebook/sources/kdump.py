@@ -31,6 +31,7 @@ OLD = b"DISKDUMP"
 MOST_FRAMES = 1 << 30
 MOST_RUNS = 4096
 _STEP = 2048  # frames unpacked at a time
+_BITS = 1 << 16  # bytes of a bitmap looked at at a time
 
 _PIECE = struct.Struct(">qq")  # where it belongs, its size: of the flattened form, big-endian
 _PIECES_AT = 4096
@@ -107,7 +108,7 @@ def read_kdump(buffer: mmap.mmap, name: str, progress: Callable[[int], None] | N
         buffers.append((start << PAGE_SHIFT, memory[at : at + length]))
         at += length
     harts = prstatus_harts(parse_notes(dump.notes, name))
-    return Source(name, whole_pages(name, buffers, remarks), harts, remarks=(no_satp(name), *remarks))
+    return Source(name, whole_pages(name, buffers, remarks), harts, remarks=tuple(remarks), no_satp=no_satp(name))
 
 
 def _open(buffer: mmap.mmap, name: str) -> _Dump:
@@ -145,8 +146,8 @@ def _open(buffer: mmap.mmap, name: str) -> _Dump:
 
 def _bits(packed: Bits) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
     """The bits in pieces, each with the number of its first; pieces without any are passed over."""
-    for low in range(0, len(packed), _STEP):
-        piece = packed[low : low + _STEP]
+    for low in range(0, len(packed), _BITS):
+        piece = packed[low : low + _BITS]
         if piece.any():
             yield 8 * low, np.unpackbits(piece, bitorder="little").astype(np.bool_)
 
