@@ -150,8 +150,9 @@ def text_made_writable(evidence: Evidence) -> Iterator[Hits]:
     leaves = evidence.leaves
     code = _pages(evidence).inside & evidence.user & (leaves["flags"] & X != 0)
     writable = leaves["flags"] & W != 0
-    if not (code & ~writable).any():
-        return  # this kernel gives every page every right
+    symbols = evidence.machine.symbols
+    if not (code & ~writable).any() or ("exec" in symbols and "flags2perm" not in symbols):
+        return  # this kernel gives every page every right; what cannot be written is shared for now
     names = np.array([space.name.partition(".")[0] for space in evidence.spaces] or [""])
     kept = np.unique(names[leaves["space"][code & ~writable]])
     wrong = code & writable & np.isin(names[leaves["space"]], kept)
