@@ -189,8 +189,9 @@ def test_kernels_that_keep_a_table_of_their_own_for_each_process_with_its_pages_
     """The page-table lab of 2020: the program's pages without U, whole tables shared with the kernel's."""
     k = forked()
     sh = named(k, "sh")
-    for va in range(0, sh.sz, PAGE):
-        change(k, sh, va, add=R | W | X)
+    for p in k.proc:
+        for va in range(0, p.sz, PAGE) if p.pagetable else ():
+            change(k, p, va, add=R | W | X)
     own = k.table(fresh(k))
     for index in range(1, 512):
         k.memory.write64(own.root + 8 * index, k.memory.read64(k.kernel_pagetable + 8 * index))
