@@ -185,6 +185,22 @@ def test_kernels_that_give_every_user_page_every_right() -> None:
     silent(machine(k))
 
 
+def test_kernels_that_keep_a_table_of_their_own_for_each_process_with_its_pages_in_it() -> None:
+    """The page-table lab of 2020: the program's pages without U, whole tables shared with the kernel's."""
+    k = forked()
+    sh = named(k, "sh")
+    for p in k.proc:
+        for va in range(0, p.sz, PAGE) if p.pagetable else ():
+            change(k, p, va, add=R | W | X)
+    own = k.table(fresh(k))
+    for index in range(1, 512):
+        k.memory.write64(own.root + 8 * index, k.memory.read64(k.kernel_pagetable + 8 * index))
+    for va in range(0, sh.sz, PAGE):
+        own.map(va, PAGE, SV39.pte_pa(pte_of(k, sh, va)[1]), R | W | X)
+    m = machine(k)
+    silent(replace(m, spaces=(*m.spaces, Space("sh.kernelpgtbl", own, m.spaces[0].areas))))
+
+
 def test_programs_linked_into_one_segment_beside_others() -> None:
     k = forked()
     k.current = named(k, "sh", 1)

@@ -46,10 +46,9 @@ def kernel_write_execute(evidence: Evidence) -> Iterator[Hits]:
 
 
 def _of_users(evidence: Evidence) -> Mask:
-    """Which leaves lead to a program's page that has W and X in its own space: a kernel's table may map these too."""
-    flags = evidence.leaves["flags"]
+    """Which leaves lead to a page that has W and X in its program's space: a kernel's table may map these too."""
     own = evidence.user | evidence.of_process & evidence.below
-    pages = np.unique(evidence.leaves["pa"][own & (flags & (W | X) == W | X)])
+    pages = np.unique(evidence.leaves["pa"][own & (evidence.leaves["flags"] & (W | X) == W | X)])
     found: Mask = np.isin(evidence.leaves["pa"], pages)
     return found
 
