@@ -33,10 +33,13 @@ def build_elf(
     undefined: Iterable[str] = (),
     notes: bytes | None = None,
     order: str = "<",
+    sizes: Mapping[str, int] | None = None,
+    sections: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """An ELF file of PT_LOAD segments, a PT_NOTE of the bytes ``notes``, and a symbol table if there are symbols.
 
-    ``kind`` is e_type, ``order`` the byte order as `struct` writes it.  p_paddr is vaddr, p_align is one.
+    ``kind`` is e_type, ``order`` the byte order as `struct` writes it.  p_paddr is vaddr, p_align is one.  ``sizes``
+    are those of some symbols; ``sections`` are further ones that nothing loads.
     """
     header_size, phdr_size, shdr_size, _ = _SIZES[elfclass]
     wanted = [(LOAD, *segment) for segment in segments]
@@ -49,28 +52,33 @@ def build_elf(
         headers += _program_header(order, elfclass, what, start + len(body), vaddr, filesz, memsz, flags)
         body += data
         body += bytes(-len(body) % 8)
-    sections, section_at = b"", 0
-    if symbols or undefined:
-        table, names = _symbol_table(order, elfclass, symbols or {}, undefined)
+    headers_of_sections, section_at, more = b"", 0, sections or {}
+    if symbols or undefined or more:
+        table, names = _symbol_table(order, elfclass, symbols or {}, undefined, sizes or {})
         section_names = b"\0.symtab\0.strtab\0.shstrtab\0"
         rows = [(0,) * 10]
+        further = []
+        for called, contents in more.items():
+            further.append((len(section_names), 1, 0, 0, contents))
+            section_names += called.encode() + b"\0"
         for name, sh_type, link, size, contents in (
             (1, 2, 2, _SIZES[elfclass][3], table),
             (9, 3, 0, 0, names),
             (17, 3, 0, 0, section_names),
+            *further,
         ):
             rows.append((name, sh_type, 0, 0, start + len(body), len(contents), link, int(link > 0), 1, size))
             body += contents
             body += bytes(-len(body) % 8)
         section_at = start + len(body)
-        sections = b"".join(struct.pack(order + _SECTION[elfclass], *row) for row in rows)
+        headers_of_sections = b"".join(struct.pack(order + _SECTION[elfclass], *row) for row in rows)
     ident = b"\x7fELF" + bytes([elfclass // 32, 1 if order == "<" else 2, 1]) + bytes(9)
     header = struct.pack(
         order + _HEADER[elfclass],
         kind, machine, 1, entry, header_size if wanted else 0, section_at, 0, header_size, phdr_size, len(wanted),
-        shdr_size, 4 if sections else 0, 3 if sections else 0,
+        shdr_size, 4 + len(more) if headers_of_sections else 0, 3 if headers_of_sections else 0,
     )  # fmt: skip
-    return ident + header + headers + bytes(body) + sections
+    return ident + header + headers + bytes(body) + headers_of_sections
 
 
 def _program_header(
@@ -82,15 +90,15 @@ def _program_header(
 
 
 def _symbol_table(
-    order: str, elfclass: int, symbols: Mapping[str, int], undefined: Iterable[str]
+    order: str, elfclass: int, symbols: Mapping[str, int], undefined: Iterable[str], sizes: Mapping[str, int]
 ) -> tuple[bytes, bytes]:
     names, table = b"\0", bytes(_SIZES[elfclass][3])
     rows = [(name, value, 0xFFF1) for name, value in symbols.items()] + [(name, 0, 0) for name in undefined]
     for name, value, section in rows:
         if elfclass == 64:
-            table += struct.pack(order + "IBBHQQ", len(names), 0x10, 0, section, value, 0)
+            table += struct.pack(order + "IBBHQQ", len(names), 0x10, 0, section, value, sizes.get(name, 0))
         else:
-            table += struct.pack(order + "IIIBBH", len(names), value, 0, 0x10, 0, section)
+            table += struct.pack(order + "IIIBBH", len(names), value, sizes.get(name, 0), 0x10, 0, section)
         names += name.encode() + b"\0"
     return table, names
 

@@ -213,6 +213,14 @@ def test_sections_in_absurd_numbers_sizes_and_places_are_refused_or_read_quickly
     assert time.perf_counter() - start < 5
 
 
+def test_absurd_numbers_of_symbols_are_refused_unread_and_a_core_has_none(monkeypatch):
+    monkeypatch.setattr("pagebook.elf.MOST_SYMBOLS", 3)
+    data = build_elf(SEGMENTS, symbols={"a": 1, "b": 2, "c": 3})
+    assert refusal(data) == "file claims 4 symbols; no such file has more than 3"  # the first has no name
+    assert read(patched("H", 16, CORE, data=data)).symbols == {}
+    assert read(build_elf(SEGMENTS, symbols={"a": 1, "b": 2})).symbols == {"a": 1, "b": 2}
+
+
 def test_notes_that_run_out_of_their_segment_are_refused_or_read():
     for notes in (
         b"x",

@@ -199,6 +199,16 @@ def test_progress_counts_every_byte_of_ram(tmp_path: Path) -> None:
     assert counts == [CHUNK, CHUNK, CHUNK, 5 * PAGE]
 
 
+def test_a_machine_of_more_names_than_can_be_read_again_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = Machine("named", Memory.anonymous(PAGE), (), symbols={f"name{n}": n for n in range(1000)})
+    monkeypatch.setattr("pagebook.sources.elfcore.MOST_NOTES", 9000)
+    with pytest.raises(BadFile, match=r"the names in named take [0-9]+ bytes; a saved machine may hold 9000"):
+        write_core(many, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_cannot_be_written_is_bad_with_the_systems_reason(tmp_path: Path) -> None:
     with pytest.raises(BadFile, match=r"cannot write '.*/none/m': No such file or directory"):
         write_core(Machine("any", Memory.anonymous(PAGE), ()), tmp_path / "none" / "m")
@@ -262,8 +272,6 @@ def test_notes_of_others_are_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (core(notes=b""), "is an ELF core, but not one that pagebook saved"),
-        (core(notes=note(b"CORE", 1, b"{}")), "is an ELF core, but not one that pagebook saved"),
         (core(notes=note(b"PAGEBOOK", NOTE_TYPE, b"")), "its PAGEBOOK note is damaged: Expecting value"),
         (core(notes=note(b"PAGEBOOK", NOTE_TYPE, b"{")), "its PAGEBOOK note is damaged: Expecting property name"),
         (core(notes=note(b"PAGEBOOK", NOTE_TYPE, b"\xff\xfe{}")), "its PAGEBOOK note is damaged: "),
@@ -307,6 +315,13 @@ def test_notes_of_others_are_passed_over(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_cannot_be_believed_is_refused(data: bytes, why: str, refused: Callable[[bytes], str]) -> None:
     assert why in refused(data)
+
+
+def test_a_core_of_another_maker_is_no_saved_machine(tmp_path: Path) -> None:
+    for notes in (b"", note(b"CORE", 1, b"{}")):
+        (tmp_path / "m").write_bytes(core(notes=notes))
+        with pytest.raises(BadFile, match="is an ELF core, but not one that pagebook saved"):
+            read_core(tmp_path / "m")
 
 
 def test_an_absurd_note_is_refused(refused: Callable[[bytes], str]) -> None:

@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
-from calls import SMALL, call, core_of, saved
+from calls import FOLDER, SMALL, call, core_of, saved
 from pagebook.ledger import Role
+from pagebook.machine import Machine, Space
 from pagebook.scan import PROBLEM_KINDS
-from pagebook.sv import FORMATS, SV32, SV39, SV57, R, V, flags_text
+from pagebook.sources.elfcore import write_core
+from pagebook.sv import FORMATS, SV32, SV39, SV57, R, U, V, W, flags_text
 from pagebook.views.data import VERSION
 from worlds import World
 
 PAGE = Path(__file__).parents[1] / "docs" / "json.md"
-KINDS = ("boot", "owners", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz")
+KINDS = ("boot", "owners", "diff", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz")
 ROW = re.compile(r"\| `(?P<key>[^`]+)` \| (?P<type>[^|]+) \| (?P<unit>[^|]*) ?\| (?P<what>.*?) ?\|")
 ANY_KEY = re.compile(r"frames|symbols|(.*\.)?fields|(.*\.)?decided")  # objects whose keys are names, not of the schema
 EMBEDDED = slice(3, None)  # of the keys of pagebook.access, those of an access in another document
@@ -64,6 +66,26 @@ def crowded() -> Path:
     return core_of(world, "crowded.core")
 
 
+def pairs() -> list[tuple[Path, Path]]:
+    """Machines that differ in every way that a document tells."""
+    first, then, few = World(), World(pages=40), World(pages=8)
+    loose = [first.frame() for _ in range(3)]
+    for world in (first, then):
+        world.table.map(0x3000, 4096, loose[2], R | W)
+    first.table.map(0, 4096, loose[0], R | U)
+    first.table.map(0x1000, 4096, loose[1], R | W | U)
+    then.table.map(0x1000, 4096, loose[2], R | W | U)
+    then.table.map(0x2000, 4096, loose[0], R | W)
+    then.table.protect(0x3000, 4096, R)
+    plain, one, two, three = [
+        FOLDER / f"diff.{name}.core" for name in ("plain", "one", "two", "three")
+    ]  # fmt: skip
+    for path, world, pid in ((plain, first, None), (one, first, 1), (two, then, 1), (three, few, 2)):
+        space = Space("s", world.table, pid=pid, size=pid and 0x2000)
+        write_core(Machine("m", world.memory, (space,)), path)
+    return [(one, two), (two, three), (plain, one), (one, plain), (three, two)]
+
+
 CALLS = {
     "access": [
         "walk 0x1000 --space init --access store",
@@ -95,6 +117,8 @@ def printed(kind: str) -> list[dict[str, Any]]:
     calls: list[list[object]]
     if kind == "boot":
         calls = [["boot", *SMALL.split()], ["boot", *SMALL.split(), "--save", saved().with_name("again")]]
+    elif kind == "diff":
+        calls = [[kind, old, new] for old, new in pairs()]
     elif kind == "owners":
         calls = [[kind, path] for path in (saved(), *odd)]
         calls += [[kind, "0x80000000", path] for path in (saved(), crowded())]

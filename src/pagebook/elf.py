@@ -107,7 +107,7 @@ def _segments(file: ELFFile, name: str) -> tuple[Segment, ...]:
     return tuple(
         Segment(
             str(s["p_type"]),
-            s["p_offset"],
+            s["p_offset"] if s["p_filesz"] else 0,  # some write -1 where there are no bytes
             s["p_vaddr"],
             s["p_paddr"],
             s["p_filesz"],
@@ -120,7 +120,7 @@ def _segments(file: ELFFile, name: str) -> tuple[Segment, ...]:
 
 def _check(file: ELFFile, elf: Elf) -> None:
     for number, segment in enumerate(elf.segments):
-        if segment.filesz and segment.offset + segment.filesz > elf.size:  # QEMU's offset of no bytes is -1
+        if segment.offset + segment.filesz > elf.size:
             raise BadFile(
                 f"{elf.name} is cut short: segment {number} ends at byte {segment.offset + segment.filesz}, "
                 f"the file at {elf.size}"

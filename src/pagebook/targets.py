@@ -167,6 +167,12 @@ def opened_source(target: str, progress: Progress | None = None) -> Iterator[Out
         return
     from pagebook.sources.files import open_file
 
+    if not os.access(target, os.F_OK) and "@" not in target:
+        raise BadTarget(
+            f"there is no file {target!r}; a target is {MODEL!r}, the model booted afresh, {RUNNING!r}, a guest that "
+            f"runs in QEMU now, {EXAMPLES!r}, the machine of the examples, or a file: a dump, a raw image with its "
+            "address (FILE@0x80000000), or what 'pagebook boot --save FILE' wrote"
+        )
     found = open_file(target, progress)
     yield lambda: found, False, nullcontext
 

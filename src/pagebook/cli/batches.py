@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import ADDRESS, XLEN, access_options, hart_options, machine_options
+from pagebook.cli.words import ADDRESS, XLEN, access_options, hart_options, guest_options
 from pagebook.units import parse_address
 
 FORMATS = ("csv", "jsonl", "parquet")
@@ -44,7 +44,7 @@ def _is_address(word: str) -> bool:
 @click.option("--xlen", type=XLEN, help="Bits of a register; those of the space's format.")
 @access_options
 @hart_options
-@machine_options
+@guest_options
 def translate(
     words: tuple[str, ...],
     cases: str | None,

@@ -59,7 +59,7 @@ def watch(target: str, interval: float, seconds: float | None, model: Model, as_
             for change in _changes(found, interval, seconds):
                 at = time.monotonic() - started
                 if as_json:
-                    print_json(changes.data(change, round(at, 3)), whole_line=True)
+                    print_json({**changes.data(change), "at": round(at, 3)}, whole_line=True)
                 else:
                     print_lines([[(f"{at:9.3f} s", "title")]])
                     print_lines(changes.changes(change))

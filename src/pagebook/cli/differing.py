@@ -19,7 +19,9 @@ LEAST_INTERVAL = 0.01
 @machine_options
 @json_option
 def diff(old: str, new: str | None, after: float | None, as_json: bool, **model: Any) -> int:  # noqa: ANN401
-    """Say what is other in NEW than in OLD: spaces, mappings, rights, and which frames changed hands.
+    """Say what changed from OLD to NEW.
+
+    Address spaces, mappings, rights, and which frames changed hands.
 
     OLD and NEW are targets; with --after, OLD is looked at twice. Processes are matched by their pids. A and D bits are
     no difference. Exit status 1 when anything differs.
@@ -50,7 +52,9 @@ def diff(old: str, new: str | None, after: float | None, as_json: bool, **model:
 @machine_options
 @json_option
 def watch(target: str, interval: float, seconds: float | None, as_json: bool, **model: Any) -> int:  # noqa: ANN401
-    """Say what changes in TARGET as it happens: processes that come and go, mappings, frames that change hands.
+    """Say what changes in TARGET as it happens.
+
+    Processes that come and go, mappings, frames that change hands.
 
     The guest is not stopped. What comes and goes between two looks is not seen. With --json a document on a line for
     each change. Ends when the guest does.

@@ -14,7 +14,9 @@ from pagebook.cli.words import OK, json_option, machine_options, parse_range
 @machine_options
 @json_option
 def owners(words: tuple[str, ...], as_json: bool, **model: Any) -> int:  # noqa: ANN401
-    """Say whose each frame of RAM is: every one in exactly one role, with its owner.
+    """Say whose each frame is, and who maps it.
+
+    Every frame of RAM is in exactly one role.
 
     FRAME is a physical address, a range START-END, or a frame number (the PPN of a PTE); then those frames are shown,
     and every mapping of every address space that leads to them. Without it all of RAM is, in runs with one owner.

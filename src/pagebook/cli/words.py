@@ -70,7 +70,7 @@ NUMBER = Word("NUMBER", parse_address)
 RANGE = Word("ADDRESS[-END]", parse_range)
 FLAGS = Word("LETTERS", _flags)
 ROOT = Word("PA[:SV39]", _root)
-OFFSETS = Word("NAME=N,...", _offsets)
+OFFSETS = Word("NAME=N[,NAME=N]", _offsets)
 
 Command = Callable[..., Any]
 
@@ -83,10 +83,10 @@ _MODEL = (
     click.option("--sh", metavar="ELF", help="The program that init starts."),
     click.option("--program", metavar="ELF", help="A program that the shell starts, as process 3."),
 )
+_SATP = click.option("--satp", metavar="VALUE", type=NUMBER, multiple=True, help="A guest's table: what satp holds.")
 _GUEST = (
-    click.option("--satp", metavar="VALUE", type=NUMBER, multiple=True, help="A guest's table: what satp holds."),
     click.option("--root", metavar="PA[:SV39]", type=ROOT, multiple=True, help="A guest's table: where its root is."),
-    click.option("--offsets", metavar="NAME=N,...", type=OFFSETS, help="Fields of an xv6 built without -g."),
+    click.option("--offsets", metavar="NAME=N[,NAME=N]", type=OFFSETS, help="Fields of an xv6 built without -g."),
     click.option("--freeze", is_flag=True, help="Stop a running guest while it is read."),
 )
 
@@ -98,6 +98,11 @@ def model_options(command: Command) -> Command:
 
 def machine_options(command: Command) -> Command:
     """The options that shape the model, and those that say how to read a guest."""
+    return guest_options(_SATP(command))
+
+
+def guest_options(command: Command) -> Command:
+    """The same without ``--satp``, for a verb to which that means something else."""
     return functools.reduce(lambda bare, option: option(bare), reversed((*_MODEL, *_GUEST)), command)
 
 

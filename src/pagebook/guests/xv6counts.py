@@ -24,16 +24,15 @@ from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
 SAMPLE = 2048
 SLACK = 64
-MOST_USES = 4096
-FEWEST_WITNESSES = 6
+FEWEST_WITNESSES = 4
 
 
 @dataclass(frozen=True)
 class Witnesses:
-    """Frames whose use is known without asking the kernel's counts: on a free list, in use, mapped by several."""
+    """Frames whose use is known without asking the kernel's counts: on a free list, mapped once, mapped often."""
 
     free: Addresses
-    used: Addresses
+    once: Addresses
     shared: Addresses
 
 
@@ -76,10 +75,7 @@ def find_counts(
             passed += _judged(memory, tally, at, bases, seen, stop, remark)
     if len(passed) > 1:
         names = " and ".join(found.counts.name for found in passed)
-        remark(
-            f"{names} can each be the kernel's count of uses, and none is used; tell which with --offsets, as in "
-            f"{passed[0].counts.name}.counts=0"
-        )
+        remark(f"{names} can each be the kernel's count of uses, and none is used; {_told_as(passed[0])}")
     return passed[0] if len(passed) == 1 else None
 
 
@@ -87,25 +83,29 @@ def _judged(
     memory: Memory, tally: Tally, at: int, bases: list[int], witnesses: Witnesses, stop: int, remark: Remark
 ) -> list[Found]:
     """These numbers as counts from the one base that the witnesses bear out, or from the one that was told."""
-    fitting, verdict = [], None
+    fitting: list[tuple[int, Found]] = []
+    verdict = None
     for base in bases:
         numbers = _numbers(memory, tally, at, stop - base >> PAGE_SHIFT)
         if numbers is None:
             continue
-        verdict = _verdict(numbers, base, witnesses)
+        verdict, misfits = _verdict(numbers, base, witnesses)
         if verdict and tally.base is not None:
             remark(f"{tally.name} was told to be counts of frames, but {verdict}")
         if verdict is None or tally.base is not None:
-            fitting.append(Found(Counts(tally.name, at, tally.width, len(numbers), base), len(numbers), tally.stride))
-    if len(fitting) > 1:
-        froms = " or from ".join(f"{found.counts.base:#x}" for found in fitting)
-        remark(
-            f"{tally.name} may count frames from {froms}, and is not used; tell which with --offsets, as in "
-            f"{tally.name}.counts=0,{tally.name}.base={fitting[0].counts.base:#x}"
-        )
-    elif not fitting and verdict and tally.entries and _sounds(tally.name):
+            counts = Counts(tally.name, at, tally.width, len(numbers), base)
+            fitting.append((misfits, Found(counts, len(numbers), tally.stride)))
+    best = [found for misfits, found in fitting if misfits == min(fitting)[0]]
+    if len(best) > 1:
+        froms = " or from ".join(f"{found.counts.base:#x}" for found in best)
+        remark(f"{tally.name} may count frames from {froms}, and is not used; {_told_as(best[0])}")
+    elif not best and verdict and tally.entries and _sounds(tally.name):
         remark(f"{tally.name} has a number for each frame, but is not taken for counts of their uses: {verdict}")
-    return fitting if len(fitting) == 1 else []
+    return best if len(best) == 1 else []
+
+
+def _told_as(found: Found) -> str:
+    return f"tell which with --offsets, as in {found.counts.name}.base={found.counts.base:#x}"
 
 
 def _sounds(name: str) -> bool:
@@ -125,16 +125,17 @@ def _numbers(memory: Memory, tally: Tally, at: int, frames: int) -> npt.NDArray[
     count = tally.entries or frames
     if count <= 0:
         return None
+    size = (count - 1) * tally.stride + tally.width
     try:
-        region = memory.region(at, (count - 1) * tally.stride + tally.width)
+        region = memory.region(at, size)
     except PagebookError:
         return None
-    octets = np.frombuffer(region.data, np.uint8)[at - region.base :]
+    octets = region.view(at - region.base, size)
     return np.ndarray((count,), f"<i{tally.width}", octets, 0, (tally.stride,)).astype(np.int64)
 
 
-def _verdict(numbers: npt.NDArray[np.int64], base: int, witnesses: Witnesses) -> str | None:
-    """Why these cannot be counts of uses; None when they can.
+def _verdict(numbers: npt.NDArray[np.int64], base: int, witnesses: Witnesses) -> tuple[str | None, int]:
+    """Why these cannot be counts of uses, None when they can; and how many of them are not what is most usual.
 
     What a free frame has is not the same everywhere: 0 or less where every release counts, a 1 that nobody took back
     where only shared frames are counted down.
@@ -145,18 +146,17 @@ def _verdict(numbers: npt.NDArray[np.int64], base: int, witnesses: Witnesses) ->
         found: npt.NDArray[np.int64] = numbers[index[(index >= 0) & (index < len(numbers))]]
         return found
 
-    free, used, shared = at(witnesses.free), at(witnesses.used), at(witnesses.shared)
-    if len(used) < FEWEST_WITNESSES or len(free) < FEWEST_WITNESSES:
-        return "too few frames are known to be free or in use to tell"
-    for wrong, among, what in (
-        ((free > 1) | (free < -1), free, "free frames have neither 0 nor 1"),
-        (used < 1, used, "frames that processes map have less than 1"),
-        (used > MOST_USES, used, "frames that processes map have more than anybody could"),
-    ):
-        if np.count_nonzero(wrong) * 20 > len(among):
-            return f"{np.count_nonzero(wrong)} of {len(among)} {what}"
-    if len(shared) and np.count_nonzero(shared < 2) * 2 > len(shared):
-        return f"{np.count_nonzero(shared < 2)} of {len(shared)} frames that several processes map have less than 2"
-    if not len(shared) and not np.count_nonzero(free < 1) * 2 > len(free):
-        return "they are 1 for free frames as for those in use, and no frame is shared"
-    return None
+    free, once, shared = at(witnesses.free), at(witnesses.once), at(witnesses.shared)
+    odd = np.count_nonzero(free >> 1) - np.count_nonzero(free == -1)
+    others, alone = np.count_nonzero(once != 1), np.count_nonzero(shared < 2)
+    reasons = {
+        "too few frames are known to be free or in use to tell": len(once) + len(shared) < FEWEST_WITNESSES
+        or len(free) < FEWEST_WITNESSES,
+        f"{odd} of {len(free)} free frames have neither 0 nor 1": odd * 20 > len(free),
+        f"{others} of {len(once)} frames that are mapped once have another number than 1": others * 4 > len(once),
+        f"{alone} of {len(shared)} frames that are mapped more than once have less than 2": alone * 2 > len(shared),
+        "they are 1 for free frames as for those in use, and no frame is shared": not len(shared)
+        and np.count_nonzero(free < 1) * 2 <= len(free),
+    }
+    misfits = np.count_nonzero(free > 0) + others + alone + len(witnesses.once) - len(once)
+    return next((reason for reason, holds in reasons.items() if holds), None), int(misfits)

@@ -164,8 +164,8 @@ def named_frames(memory: Memory, kernel: KernelFile, layout: Layout) -> list[Are
     """The physical ranges that have names: the kernel's image, the disk's queue, the stacks that harts boot on."""
     end = page_up(kernel.symbols["end"])
     areas = [Area(kernel.start, end - kernel.start, "kernel image")]
-    rings = {word(memory, address) & ~PAGE_MASK for address in layout.queue}
-    areas += [Area(pa, PAGE_SIZE, "disk queue") for pa in sorted(rings) if pa and pa in memory]
+    rings = dict.fromkeys(word(memory, address) & ~PAGE_MASK for address in layout.queue)
+    areas += [Area(pa, PAGE_SIZE, "disk queue") for pa in rings if pa in memory]
     if layout.stacks:
         start, size = layout.stacks
         areas += [

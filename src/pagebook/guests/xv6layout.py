@@ -295,7 +295,7 @@ def _regions(name: str, member: Member) -> Regions | None:
         return Field(inner[called].offset, inner[called].type.size) if called else None
 
     start, length, end = first(_STARTS), first(_LENGTHS), first(_ENDS)
-    if start is None or start.size != 8 or (length is None and end is None):
+    if start is None or (length is None and end is None):
         return None
     used = first(_USED)
     return Regions(name, member.offset, member.type.count, member.type.element.size, start, length, end, used)
@@ -303,7 +303,7 @@ def _regions(name: str, member: Member) -> Regions | None:
 
 def _told(kernel: KernelFile, offsets: Mapping[str, int], known: Layout | None) -> Layout:
     """The layout as the user tells it, over what the file tells."""
-    _check_words(kernel, offsets)
+    _check_words(kernel, offsets, {tally.name for tally in known.tallies} if known else set())
     heads, tallies, queue = [], [], []
     for word, value in offsets.items():
         symbol, _, member = word.rpartition(".")
@@ -317,6 +317,9 @@ def _told(kernel: KernelFile, offsets: Mapping[str, int], known: Layout | None) 
         elif word in ("disk.desc", "disk.avail", "disk.used"):
             queue.append(kernel.symbols["disk"] + value)
     if known is not None:
+        for tally in known.tallies:  # found already, but not from where it counts, or that it is the one
+            if f"{tally.name}.base" in offsets and f"{tally.name}.counts" not in offsets:
+                tallies.append(tally._replace(base=offsets[f"{tally.name}.base"]))
         return replace(
             known,
             procs=_told_procs(kernel, offsets, known.procs),
@@ -328,14 +331,14 @@ def _told(kernel: KernelFile, offsets: Mapping[str, int], known: Layout | None) 
     return Layout(_told_procs(kernel, offsets, None), tuple(heads), tuple(tallies), tuple(queue), (), stacks)
 
 
-def _check_words(kernel: KernelFile, offsets: Mapping[str, int]) -> None:
+def _check_words(kernel: KernelFile, offsets: Mapping[str, int], names: set[str]) -> None:
     for word, value in offsets.items():
         symbol, _, member = word.rpartition(".")
         if not 0 <= value < 1 << 64:
             raise BadTarget(f"--offsets {word}={value}: no offset, size or address is below 0 or above 64 bits")
         if word in ("NPROC", "NCPU") or symbol == "state":
             continue
-        if symbol == "proc" and (member == "size" or member in FIELDS):
+        if (symbol == "proc" and (member == "size" or member in FIELDS)) or (member == "base" and symbol in names):
             continue
         if member.endswith("freelist") or member in ("counts", "width", "count", "base", "size") or symbol == "disk":
             if symbol not in kernel.symbols:

@@ -144,21 +144,24 @@ class Spaces:
         tables = [(p, table) for p in self.processes.live if p.root and (table := self._table(p)) is not None]
         names = _names(self.processes.live)
         images = {p.slot: self._image(p, table) for p, table in tables}
+        sized = "sz" in self.layout.fields
+        if not sized:
+            self.remark("struct proc has no member sz, so that the sizes of processes are not known; see --offsets")
         stack = self._stack_bytes(tables, images)
         for p, table in tables:
             found = images[p.slot]
             areas = (*self._user_areas(p, table, found, stack), *self._top_areas(p, table))
             symbols = found.symbols if found else {}
-            spaces.append(Space(names[p.slot], table, areas, p.pid, p.sz, symbols, p.state))
+            spaces.append(Space(names[p.slot], table, areas, p.pid, p.sz if sized else None, symbols, p.state))
             spaces += self._other_tables(p, names[p.slot])
             self._check(p)
         return tuple(spaces)
 
     def witnesses(self, free: npt.NDArray[np.uint64]) -> Witnesses:
-        """The frames that processes map for themselves, those that several map, and these that are free."""
+        """The frames that processes map below their size, once or more often, and these that are free."""
         every = np.concatenate([*self.mapped, np.empty(0, U64)])
         used, times = np.unique(every, return_counts=True)
-        return Witnesses(free, used, used[times > 1])
+        return Witnesses(free, used[times == 1], used[times > 1])
 
     def _table(self, p: Process) -> AddressSpace | None:
         try:
@@ -204,12 +207,15 @@ class Spaces:
         found = program(self.kernel, p.name) if p.name else None
         if found is None:
             return None
-        pa = table.translate(found.entry) if found.entry < self.trapframe else None
-        if pa is None or not found.code:
-            return found if found.code else None
         code = found.code[: PAGE_SIZE - (found.entry & PAGE_MASK)]
-        if self.memory.answers(pa, len(code)) and pa in self.memory and self.memory.read(pa, len(code)) == code:
-            return found
+        try:
+            pa = table.translate(found.entry) if code else None
+            if pa is None:  # not loaded yet, in a kernel that loads pages when they are touched
+                return found if code else None
+            if self.memory.read(pa, len(code)) == code:
+                return found
+        except PagebookError:
+            return None
         self.remark(
             f"process {p.pid} is called {p.name}, but does not run user/_{p.name} as it lies beside the kernel: its "
             "symbols are not used"
@@ -229,7 +235,7 @@ class Spaces:
         ptes = self._first_table(table)
         pages = min(page_up(p.sz) >> PAGE_SHIFT, len(ptes))
         flags = ptes[:pages]
-        own = (flags & U64(V | U)) == U64(V | U)
+        own = flags & U64(V) != 0
         frames = (flags[own] >> U64(10) & U64(self.format.ppn_mask)) << U64(PAGE_SHIFT)
         self.mapped.append(frames)
         if image is not None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from weakref import finalize
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +90,7 @@ def _kind(block: Block) -> str:
 
 
 class ProcessMemory:
-    """/proc/PID/mem of a process, and whether the process is still there.
+    """/proc/PID/mem of a process, open for as long as anybody has this object.
 
     BadTarget, with what is in the way and the remedy, when the system refuses.
     """
@@ -104,13 +105,7 @@ class ProcessMemory:
             self._pagemap: int | None = os.open(process.directory / "pagemap", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             self._pagemap = None
-
-    def close(self) -> None:
-        """Close what was opened."""
-        for descriptor in (self._mem, self._pagemap):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._mem, self._pagemap = -1, None
+        self.close = finalize(self, _close, self._mem, self._pagemap)
 
     def read_into(self, host: int, room: memoryview) -> None:
         """The process's bytes from ``host``; SourceLost when they are not there any more."""
@@ -144,6 +139,12 @@ class ProcessMemory:
                 untouched[count // 8 :] = False
                 return untouched
         return np.zeros(len(entries), np.bool_)
+
+
+def _close(*descriptors: int | None) -> None:
+    for descriptor in descriptors:
+        if descriptor is not None:
+            os.close(descriptor)
 
 
 def shared_view(process: Process, block: Block) -> memoryview | None:

@@ -20,7 +20,7 @@ from pagebook.sources.spool import CHUNK, Spool
 from pagebook.units import size_text
 
 MAGIC = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
-ALWAYS = 8 << 30
+ALWAYS = 16 << 30
 MOST_TIMES = 4096
 """A file may become ``ALWAYS`` bytes, or this many times its size if that is more.  Only zeros pack tighter."""
 MOST_DICTIONARY = 256 << 20
@@ -82,7 +82,7 @@ def unpack(buffer: mmap.mmap, name: str, progress: Callable[[int], None] | None 
         for piece in _chunks(_members(buffer, _starter(kind, name), name, kind)):
             if size + len(piece) > most:
                 raise BadFile(
-                    f"{name} unpacks to more than {size_text(most)} bytes, over {MOST_TIMES} times its size, as if "
+                    f"{name} unpacks to more than {size_text(most)}, over {MOST_TIMES} times its size, as if "
                     "made to fill the disk; if you trust it, unpack it yourself and open the result"
                 )
             spool.put_pages(size, piece)

@@ -63,7 +63,9 @@ def _pieces(words: str) -> list[Piece]:
 
 
 def _names_a_file(text: str) -> bool:
-    return os.path.exists(text) or os.path.exists(text.rpartition("@")[0])  # noqa: PTH110 - False for a NUL, too
+    path, _, address = text.rpartition("@")
+    named = text if "," in address else path
+    return os.path.exists(text) or os.path.exists(named)  # noqa: PTH110 - False for a NUL, too
 
 
 def _piece(text: str) -> Piece:

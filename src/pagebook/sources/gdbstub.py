@@ -50,6 +50,9 @@ class GdbStub:
             while self._features.startswith("T"):
                 self._features = self._answer(time.monotonic() + greeting_seconds)
         except TimeoutError as error:
+            # Whenever this connection's turn comes, it stops the guest: leave word to let it go on.
+            with suppress(OSError):
+                self._socket.sendall(_packet("D;1"))
             self.close()
             raise BadTarget(
                 f"the gdbstub at {where} does not answer: a debugger is connected to it already; detach that"
@@ -72,10 +75,9 @@ class GdbStub:
 
     def ask(self, packet: str, seconds: float = ANSWER_SECONDS) -> str:
         """The stub's answer to a packet; TimeoutError when there is none."""
-        data = packet.encode()
         deadline = time.monotonic() + seconds
         try:
-            self._socket.sendall(b"$%s#%02x" % (data, sum(data) & 0xFF))
+            self._socket.sendall(_packet(packet))
             answer = self._answer(deadline)
             self._socket.sendall(b"+")
         except TimeoutError:
@@ -185,6 +187,11 @@ def taken(process: Process, where: Socket) -> bool:
             elif any(len(row) > 7 and row[5] == _CONNECTED and row[7].endswith(where.path) for row in rows):
                 return True
     return False
+
+
+def _packet(text: str) -> bytes:
+    data = text.encode()
+    return b"$%s#%02x" % (data, sum(data) & 0xFF)
 
 
 def _plain(body: bytes) -> str:

@@ -31,6 +31,7 @@ OLD = b"DISKDUMP"
 MOST_FRAMES = 1 << 30
 MOST_RUNS = 4096
 _STEP = 2048  # frames unpacked at a time
+_BITS = 1 << 16  # bytes of a bitmap looked at at a time
 
 _PIECE = struct.Struct(">qq")  # where it belongs, its size: of the flattened form, big-endian
 _PIECES_AT = 4096
@@ -145,8 +146,8 @@ def _open(buffer: mmap.mmap, name: str) -> _Dump:
 
 def _bits(packed: Bits) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
     """The bits in pieces, each with the number of its first; pieces without any are passed over."""
-    for low in range(0, len(packed), _STEP):
-        piece = packed[low : low + _STEP]
+    for low in range(0, len(packed), _BITS):
+        piece = packed[low : low + _BITS]
         if piece.any():
             yield 8 * low, np.unpackbits(piece, bitorder="little").astype(np.bool_)
 

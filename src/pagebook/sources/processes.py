@@ -176,7 +176,7 @@ def parse(words: Sequence[str]) -> CommandLine:
 
 def _options(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Each option with the word after it, which may be another option; the guest's own words are no option."""
-    rest = iter(zip(words, [*words[1:], ""], strict=True))
+    rest = iter(zip(words, [*words, ""][1:], strict=True))
     for word, after in rest:
         if word.startswith("-"):
             option = word.removeprefix("-").removeprefix("-")

@@ -22,7 +22,7 @@ from pagebook.source import Source
 from pagebook.sources.gdbstub import GdbStub, taken
 from pagebook.sources.processes import PROC, Process, Socket, choose, process_at, running
 from pagebook.sources.qmp import Monitor, harts_in, registers_in
-from pagebook.sources.ram import find_ram, kernel_of
+from pagebook.sources.ram import Ram, find_ram, kernel_of
 from pagebook.sv import RWX, U, V, X, decode_satp
 from pagebook.table import AddressSpace
 
@@ -49,7 +49,7 @@ class Qemu:
         self.kernel = kernel_of(process) if process else None
         with self._monitor() as monitor:
             self._ram = find_ram(process, monitor, self.kernel)
-            if self._ram.by_monitor:
+            if self._ram.monitor:
                 self._held = monitor
 
     @classmethod
@@ -88,8 +88,13 @@ class Qemu:
         self.close()
 
     def close(self) -> None:
-        """Let go of the process and its monitor; what earlier looks have not fetched cannot be fetched any more."""
-        self._ram.close()
+        """Let go of the process and its monitor.
+
+        What earlier looks have not fetched can still be fetched from a process, not through a monitor.
+        """
+        if self._ram.monitor:
+            self._ram.monitor.close()
+        self._ram = Ram()
         if self._held:
             self._held.close()
             self._held = None
@@ -101,6 +106,8 @@ class Qemu:
         """
         if self.process and not self.process.alive():
             raise SourceLost(f"QEMU {self.process.pid} has ended")
+        if not self._ram.regions:
+            raise SourceLost(f"{self.name} was let go of; find it again")
         memory = Memory([region() for region in self._ram.regions])
         harts, remark = self._harts(memory)
         remarks = (*self._ram.remarks, *([remark] if remark else []))
@@ -167,8 +174,8 @@ class Qemu:
                 return
         gdb = self.process.options.gdb if self.process else None
         if not self.process or not gdb:
-            why = self._silent or "this QEMU has no monitor to ask for it"
-            raise BadTarget(f"the guest cannot be stopped: {why}; add to the Makefile: {MONITOR_LINE}")
+            why = self._silent or f"this QEMU has no monitor to ask for it; add to the Makefile: {MONITOR_LINE}"
+            raise BadTarget(f"the guest cannot be stopped: {why}")
         with self._stopped_by_gdb(self.process, gdb):
             yield
 

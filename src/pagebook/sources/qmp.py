@@ -158,6 +158,8 @@ class Monitor:
             )
 
     def _lost(self) -> SourceLost:
+        if self._socket.fileno() < 0:
+            return SourceLost(f"the monitor at {self.where} was let go of before all was read through it")
         return SourceLost(f"QEMU has closed its monitor at {self.where}; the guest has ended")
 
 
@@ -176,7 +178,7 @@ def connect(where: Socket, seconds: float) -> socket.socket:
             found.close()
             raise
         return found
-    except TimeoutError as error:
+    except (TimeoutError, BlockingIOError) as error:  # as many wait as may: QEMU lets no more queue up
         raise BadTarget(f"{where} does not answer: another client is connected; close that") from error
     except ConnectionRefusedError as error:
         raise BadTarget(f"nobody listens at {where}: the QEMU that did has ended") from error

@@ -57,12 +57,11 @@ class Place(NamedTuple):
 
 
 class Ram(NamedTuple):
-    """How to look: each of ``regions`` gives a region with the bytes of now; ``close`` lets go of what they hold."""
+    """How to look: each of ``regions`` gives a region with the bytes of now, in part through ``monitor``, if any."""
 
-    regions: tuple[Callable[[], Region], ...]
-    remarks: tuple[str, ...]
-    close: Callable[[], None]
-    by_monitor: bool = False
+    regions: tuple[Callable[[], Region], ...] = ()
+    remarks: tuple[str, ...] = ()
+    monitor: MonitorMemory | None = None
 
 
 def find_ram(process: Process | None, monitor: Monitor | None, kernel: str | None) -> Ram:
@@ -81,7 +80,7 @@ def find_ram(process: Process | None, monitor: Monitor | None, kernel: str | Non
         places, remarks = _told(monitor, blocks) or _sought(process, blocks, memory, kernel)
         regions = tuple(_region(process, memory, place) for place in places)
         if None not in regions:
-            return Ram(tuple(one for one in regions if one), remarks, memory.close if memory else lambda: None)
+            return Ram(tuple(one for one in regions if one), remarks)
     except OSError:
         pass
     except BaseException:
@@ -97,7 +96,7 @@ def find_ram(process: Process | None, monitor: Monitor | None, kernel: str | Non
 def _otherwise(monitor: Monitor | None, refused: BadTarget) -> Ram:
     if monitor is None:
         raise refused
-    return _through(monitor, (f"RAM is read through QEMU's monitor, a thousand times slower, for {refused}",))
+    return _through(monitor, (f"RAM is read through QEMU's monitor, a thousand times slower: {refused}",))
 
 
 def _told(monitor: Monitor | None, blocks: Sequence[Block]) -> tuple[list[Place], tuple[str, ...]] | None:
@@ -184,7 +183,7 @@ def _named_files(process: Process) -> Ram | None:
         if view is None:
             return None
         regions += [Region(pa, view[at : at + size]) for pa, at, size in parts]
-    return Ram(tuple(lambda region=region: region for region in regions), (), lambda: None)  # type: ignore[misc]
+    return Ram(tuple(lambda region=region: region for region in regions))  # type: ignore[misc]
 
 
 def _evidence(process: Process, memory: ProcessMemory | None, block: Block, pa: int, kernel: str | None) -> bool:
@@ -245,7 +244,7 @@ def _through(monitor: Monitor, remarks: tuple[str, ...]) -> Ram:
     def region(pa: int, size: int, name: str) -> Callable[[], Region]:
         return lambda: FetchedRegion(pa, size, lambda at, room: reader.read_into(pa + at, room), name=name)
 
-    return Ram(tuple(region(*one) for one in ranges), remarks, reader.close, by_monitor=True)
+    return Ram(tuple(region(*one) for one in ranges), remarks, reader)
 
 
 class MonitorMemory:

@@ -15,7 +15,7 @@ from types import TracebackType
 import numpy as np
 
 from pagebook.errors import BadFile
-from pagebook.units import PAGE_SIZE, size_text
+from pagebook.units import PAGE_SIZE
 
 CHUNK = 1 << 20
 RESERVE = 64 << 20
@@ -45,7 +45,7 @@ class Spool:
         """Put ``data`` at byte ``at``, a page's first; pages of zeros are left out, for they are zeros already."""
         view = memoryview(data)
         whole = len(view) // PAGE_SIZE
-        filled = np.frombuffer(view[: whole * PAGE_SIZE], np.uint64).reshape(whole, -1).any(axis=1)
+        filled = np.frombuffer(view[: whole * PAGE_SIZE], np.uint64).reshape(whole, PAGE_SIZE // 8).any(axis=1)
         edges = np.flatnonzero(np.diff(filled, prepend=False, append=False)) * PAGE_SIZE
         for start, stop in edges.reshape(-1, 2).tolist():
             self.put(at + start, view[start:stop])
@@ -74,7 +74,7 @@ class Spool:
             os.ftruncate(self._file.fileno(), size)
             return mmap.mmap(self._file.fileno(), size, access=mmap.ACCESS_READ)
         except (OSError, ValueError, OverflowError) as error:
-            raise BadFile(f"cannot unpack {self.name} to {size_text(size)} bytes: {error}") from error
+            raise BadFile(f"cannot unpack {self.name} to {size} bytes: {error}") from error
 
 
 def _folder() -> str:

@@ -124,24 +124,27 @@ def _moved(sign: str, one: Moved) -> Line:
     ]
 
 
-def data(found: Difference, at: float | None = None) -> Json:
-    """The same as a document; ``at`` is when, in seconds from the first look, for a machine that is watched."""
+def data(found: Difference) -> Json:
+    """The same as a document."""
     return document(
         "diff",
         old=found.old.machine.name,
         new=found.new.machine.name,
-        at=at,
         spaces=[_space_data(change) for change in found.spaces],
         frames=[_handed_data(handed) for handed in found.frames],
     )
 
 
 def _space_data(change: SpaceChange) -> dict[str, Any]:
+    old, new = change.old, change.new
     return {
-        "space": change.space.name,
         "pid": change.space.pid,
-        "old": _as_was(change.old),
-        "new": _as_was(change.new),
+        "old_name": old and old.name,
+        "name": new and new.name,
+        "old_root": old and hex(old.table.root),
+        "root": new and hex(new.table.root),
+        "old_size": _size(old),
+        "size": _size(new),
         "came": _rows_data(change.came),
         "went": _rows_data(change.went),
         "moved": [_moved_data(one) for one in change.moved],
@@ -149,11 +152,8 @@ def _space_data(change: SpaceChange) -> dict[str, Any]:
     }
 
 
-def _as_was(space: Space | None) -> dict[str, Any] | None:
-    if space is None:
-        return None
-    size = None if space.size is None else hex(space.size)
-    return {"name": space.name, "root": hex(space.table.root), "size": size}
+def _size(space: Space | None) -> str | None:
+    return None if space is None or space.size is None else hex(space.size)
 
 
 def _rows_data(rows: Rows) -> list[dict[str, Any]]:
