@@ -21,7 +21,7 @@ from pagebook.views.data import VERSION
 from worlds import World
 
 PAGE = Path(__file__).parents[1] / "docs" / "json.md"
-KINDS = ("boot", "owners", "diff", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz")
+KINDS = ("boot", "owners", "roots", "diff", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz")
 ROW = re.compile(r"\| `(?P<key>[^`]+)` \| (?P<type>[^|]+) \| (?P<unit>[^|]*) ?\| (?P<what>.*?) ?\|")
 ANY_KEY = re.compile(r"frames|symbols|(.*\.)?fields|(.*\.)?decided")  # objects whose keys are names, not of the schema
 EMBEDDED = slice(3, None)  # of the keys of pagebook.access, those of an access in another document
@@ -122,6 +122,8 @@ def printed(kind: str) -> list[dict[str, Any]]:
     elif kind == "owners":
         calls = [[kind, path] for path in (saved(), *odd)]
         calls += [[kind, "0x80000000", path] for path in (saved(), crowded())]
+    elif kind == "roots":
+        calls = [[kind, path] for path in (saved(), odd[1])]
     elif kind in CALLS:
         calls = [[*line.split(), *([saved()] if kind in ("fault", "access") else [])] for line in CALLS[kind]]
     else:
