@@ -1,6 +1,7 @@
-"""Linux for riscv64 as Debian ships it, fetched once and kept under build/: an ordinary package, no kernel is built here.
+"""Linux for riscv64 as Debian ships it, fetched once and kept under build/: an ordinary package, nothing is built.
 
-The machine's own list of packages stays as it is: a list of one line, for suite trixie, is read with a state of its own.
+The machine's own list of packages stays as it is: a list of one line, for suite trixie, is read with a state of its
+own.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import ADDRESS, XLEN, access_options, hart_options, guest_options
+from pagebook.cli.words import ADDRESS, XLEN, access_options, guest_options, hart_options
 from pagebook.units import parse_address
 
 FORMATS = ("csv", "jsonl", "parquet")

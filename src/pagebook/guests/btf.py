@@ -77,10 +77,10 @@ class Btf:
 
     def layout(self, name: str, *members: str) -> Layout | None:
         """The struct or union of that name that has all these members; None when there is none."""
+        self._budget = MOST_MEMBERS
         for start in self._starts[1:]:
             if self._words[start + 1] >> 24 & 0x1F in (_STRUCT, _UNION) and self._named(self._words[start], name):
                 offsets: dict[str, int] = {}
-                self._budget = MOST_MEMBERS
                 self._members(start, 0, offsets, _DEEPEST)
                 if all(member in offsets for member in members):
                     return Layout(name, self._words[start + 2], offsets)
@@ -106,4 +106,4 @@ class Btf:
                 self._members(inner, base + bits // 8, offsets, deeper - 1)
             self._budget -= 1
             if self._budget < 0:
-                raise BadFile(f"BTF is damaged: a struct in it has more than {MOST_MEMBERS} members")
+                raise BadFile(f"BTF is damaged: one struct in it has more than {MOST_MEMBERS} members")

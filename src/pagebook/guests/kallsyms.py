@@ -10,10 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from pagebook.errors import PagebookError
-from pagebook.guests.view import LONGEST, View
+from pagebook.guests.view import View
 
 MOST_SYMBOLS = 1 << 21
+MOST_LETTERS = 1 << 26
 _TOKENS = 256
+_WITNESSES = ("swapper_pg_dir", "_stext")
+_LONGEST_NAMES = 1 << 24
 _LONGEST_TABLE = 1 << 15
 _LONGEST_TOKEN = 128
 
@@ -24,14 +27,13 @@ def read(view: View, known: dict[str, int]) -> dict[str, int]:
         found = _read(view, known)
     except (PagebookError, KeyError, IndexError, ValueError):
         return {}
-    agrees = all(found.get(name, value) == value for name, value in known.items())
-    return found if agrees and "swapper_pg_dir" in found else {}
+    return found if all(name in found and found[name] == known.get(name) for name in _WITNESSES) else {}
 
 
 def _read(view: View, known: dict[str, int]) -> dict[str, int]:
     count = view.number(known["kallsyms_num_syms"], 4)
     names, table = known["kallsyms_names"], known["kallsyms_token_table"]
-    if not 0 < count <= MOST_SYMBOLS or not 0 < table - names <= LONGEST:
+    if not 0 < count <= MOST_SYMBOLS or not 0 < table - names <= _LONGEST_NAMES:
         return {}
     tokens = _tokens(view, known)
     offsets = np.frombuffer(view.read(known["kallsyms_offsets"], 4 * count), dtype="<u4")
@@ -44,27 +46,28 @@ def _read(view: View, known: dict[str, int]) -> dict[str, int]:
     return symbols
 
 
-def _tokens(view: View, known: dict[str, int]) -> list[bytes]:
+def _tokens(view: View, known: dict[str, int]) -> list[str]:
     starts = np.frombuffer(view.read(known["kallsyms_token_index"], 2 * _TOKENS), dtype="<u2").tolist()
     if max(starts) > _LONGEST_TABLE:
         raise IndexError("a table of tokens longer than any")
     text = view.read(known["kallsyms_token_table"], max(starts) + _LONGEST_TOKEN)
-    return [text[start : text.index(b"\0", start)] for start in starts]
+    return [text[start : text.index(b"\0", start, start + _LONGEST_TOKEN)].decode("latin-1") for start in starts]
 
 
-def _spell(data: bytes, count: int, tokens: list[bytes]) -> list[str]:
+def _spell(data: bytes, count: int, tokens: list[str]) -> list[str]:
     """The names, each without its first letter, which tells the kind of symbol."""
     spelled = []
-    at = 0
+    at = letters = 0
     for _ in range(count):
         length = data[at]
         at += 1
         if length & 0x80:
             length = length & 0x7F | data[at] << 7
             at += 1
-        if at + length > len(data):
-            raise IndexError("a name that ends after all names")
-        name = b"".join([tokens[token] for token in data[at : at + length]])
-        at += length
-        spelled.append(name[1:].decode("latin-1"))
+        end = at + length
+        spelled.append("".join([tokens[token] for token in data[at:end]])[1:])
+        at = end
+        letters += len(spelled[-1])
+        if at > len(data) or letters > MOST_LETTERS:
+            raise IndexError("names that end after all names, or are longer than any kernel's")
     return spelled

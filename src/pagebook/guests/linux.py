@@ -1,8 +1,8 @@
 """A Linux guest: its kernel's table, its processes by name, and what each hart has in satp.
 
 Nothing is needed but memory: the kernel's own note (vmcoreinfo) says where its table and its symbols are, the symbols
-where its BTF is, and that how its structs lie.  A vmlinux file helps where a kernel was built without these.  The kernel's
-virtual addresses are translated by its own table.  drgn is not used: it does not translate RISC-V.
+where its BTF is, and that how its structs lie.  A vmlinux file helps where a kernel was built without these.  The
+kernel's virtual addresses are translated by its own table.  drgn is not used: it does not translate RISC-V.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pagebook.memory import Memory
 from pagebook.source import Source
 from pagebook.sv import FORMATS, Format, decode_satp
 from pagebook.table import AddressSpace
+from pagebook.units import page_up
 
 ROOT = "swapper_pg_dir"
 _IMAGE = (("_start", "__init_begin"), ("__init_end", "_end"))  # what lies between is given back after boot
@@ -59,8 +60,8 @@ def read(source: Source, kernel: str | None = None) -> Machine:
     known = _kernel(memory, [table for _, table in current], file)
     if known is None and not current:
         raise BadTarget(
-            f"no Linux is to be found in {source.name}: its memory has no note of the kernel about itself (vmcoreinfo) that "
-            "holds, and no satp is known; name the satp, or give the kernel's vmlinux"
+            f"no Linux is to be found in {source.name}: its memory has no note of the kernel about itself (vmcoreinfo) "
+            "that holds, and no satp is known; name the satp, or give the kernel's vmlinux"
         )
     if known is None:
         return Machine(source.name, memory, tuple(_hart_spaces(current, ())), harts, guest="linux")
@@ -139,7 +140,7 @@ def _shifted(file: Vmlinux, note: Vmcoreinfo) -> dict[str, int]:
     """The file's symbols where this kernel has them: it may have chosen its place by chance when it started."""
     if note.build and file.builds and note.build not in file.builds:
         raise BadFile(
-            f"{file.name} is not the kernel that runs there, which has build id {note.build} and release {note.release}; "
+            f"{file.name} is not the kernel that runs there: that is {note.release} with build id {note.build}, and "
             f"the file has {file.builds[0]}"
         )
     if ROOT not in file.symbols:
@@ -150,21 +151,20 @@ def _shifted(file: Vmlinux, note: Vmcoreinfo) -> dict[str, int]:
 
 def _tasks(view: View, symbols: Mapping[str, int], file: Vmlinux | None) -> Tasks:
     """All tasks; none where symbols or types are missing."""
-    types = _types(view, symbols, file)
-    layouts = Layouts.of(types) if types else None
+    layouts = _layouts(view, symbols, file)
     if layouts is None or "init_task" not in symbols:
         return Tasks((), whole=True)
     return linuxtasks.read(view, symbols["init_task"], layouts)
 
 
-def _types(view: View, symbols: Mapping[str, int], file: Vmlinux | None) -> Btf | None:
+def _layouts(view: View, symbols: Mapping[str, int], file: Vmlinux | None) -> Layouts | None:
+    """By the types of the file, or of the memory: what is wrong with the first is an error, with the second is not."""
+    stack_bytes = max(symbols.get("__end_init_stack", 0) - symbols.get("__start_init_stack", 0), 0)
     if file and file.btf:
-        return Btf(file.btf)
+        return Layouts.of(Btf(file.btf), stack_bytes)
     start, stop = (symbols.get(name, 0) for name in ("__start_BTF", "__stop_BTF"))
-    if not start < stop:
-        return None
     try:
-        return Btf(view.read(start, stop - start))
+        return Layouts.of(Btf(view.read(start, stop - start)), stack_bytes) if start < stop else None
     except PagebookError:
         return None
 
@@ -216,7 +216,7 @@ def _kernel_areas(memory: Memory, note: Vmcoreinfo | None, tasks: tuple[Task, ..
 def _image(view: View, symbols: Mapping[str, int]) -> Iterator[Area]:
     """The kernel's image in physical memory, but for the part that only its start needed."""
     for first, last in _IMAGE:
-        start, stop = symbols.get(first, 0), symbols.get(last, 0)
+        start, stop = page_up(symbols.get(first, 0)), symbols.get(last, 0)
         if not start < stop:
             continue
         try:

@@ -1,7 +1,7 @@
-"""The tasks of a Linux kernel, read from its lists: who they are, and where the page tables and stacks are that they use.
+"""The tasks of a Linux kernel, read from its lists: who they are, and where their page tables and stacks are.
 
 The lists lie in somebody else's memory, which may be damaged or move while it is read: each is followed as far as it
-makes sense, never more than `MOST_TASKS` steps, and it is told whether it came back to where it started.
+makes sense, all together never more than `MOST_STEPS` steps, and it is told whether each came back to its start.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pagebook.guests.view import View
 from pagebook.machine import Area
 
 MOST_TASKS = 1 << 16
+MOST_STEPS = 4 * MOST_TASKS
 _NAME_BYTES = 16
 _KERNEL_THREAD = 0x200000
 _STATES = {0: "run", 1: "sleep", 2: "disk sleep", 4: "stopped", 8: "traced"}
@@ -31,15 +32,14 @@ class Layouts:
     stack_bytes: int
 
     @classmethod
-    def of(cls, btf: Btf) -> Layouts | None:
+    def of(cls, btf: Btf, stack_bytes: int) -> Layouts | None:
         """Those of a kernel; None where its types have not the members that every Linux has."""
         task = btf.layout("task_struct", "tasks", "mm", "comm", "pid", "tgid", "flags", "stack")
         mm = btf.layout("mm_struct", "pgd")
         if task is None or mm is None:
             return None
         signal = btf.layout("signal_struct", "thread_head") if {"signal", "thread_node"} <= set(task.offsets) else None
-        stack = btf.layout("thread_union", "stack")
-        return cls(task.offsets, mm.offsets, signal.offsets if signal else {}, stack.size if stack else 0)
+        return cls(task.offsets, mm.offsets, signal.offsets if signal else {}, stack_bytes)
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class _Reader:
         self.view = view
         self.layouts = layouts
         self.whole = True
+        self.steps = 0
         self.seen: set[int] = set()
 
     def _list(self, head: int) -> Iterator[int]:
@@ -87,7 +88,8 @@ class _Reader:
         try:
             node = self.view.number(head)
             while node != head:
-                if node in seen or len(seen) > MOST_TASKS:
+                self.steps += 1
+                if node in seen or self.steps > MOST_STEPS:
                     self.whole = False
                     return
                 seen.add(node)

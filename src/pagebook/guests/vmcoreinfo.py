@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from pagebook.units import PAGE_SHIFT, PAGE_SIZE
 
 _FIRST = b"OSRELEASE="
 _LINE = re.compile(r"(SYMBOL|NUMBER)\(([\w.]+)\)=(?:0x)?(-?[0-9a-f]+)", re.ASCII)
+_MOST = 64
 _STEP = 1 << 14  # pages looked at in one go
 _WORD = 1 << 64
 
@@ -38,19 +40,24 @@ class Vmcoreinfo:
 
 
 def find(memory: Memory) -> Iterator[Vmcoreinfo]:
-    """Every page that looks like such a text, from the highest address down: the kernel made it early, near the top."""
+    """What looks like such a text, from the highest address down, as the kernel makes it early and near the top.
+
+    Not more than 64 pages that start like one are looked at.
+    """
+    for pa in islice(_pages(memory), _MOST):
+        found = parse(memory.read(pa, PAGE_SIZE), pa)
+        if found:
+            yield found
+
+
+def _pages(memory: Memory) -> Iterator[int]:
     first = U64(int.from_bytes(_FIRST[:8], "little"))
     for region in reversed(memory.regions):
         words = region.pages[:, 0]
         for stop in range(len(words), 0, -_STEP):
             start = max(0, stop - _STEP)
             for page in np.flatnonzero(words[start:stop] == first)[::-1].tolist():
-                found = parse(
-                    memory.read(region.base + (start + page << PAGE_SHIFT), PAGE_SIZE),
-                    region.base + (start + page << PAGE_SHIFT),
-                )
-                if found:
-                    yield found
+                yield region.base + (start + page << PAGE_SHIFT)
 
 
 def parse(page: bytes, pa: int) -> Vmcoreinfo | None:
