@@ -47,12 +47,12 @@ def differences(guest: Guest, fmt: Format) -> Iterator[str]:
     yield from _hart(source, said, fmt)
     machine = machine_of(source, said, fmt)
     for space, told in zip(machine.spaces, said.spaces.values(), strict=True):
-        yield from _space(space, told)
-    yield from _roots(machine, said, fmt)
-    yield from _checks(machine, said.wrong)
+        yield from space_differences(space, told)
+    yield from root_differences(machine, said, fmt)
+    yield from check_differences(machine, said.wrong)
 
 
-def _checks(machine: Machine, wrong: str) -> Iterator[str]:
+def check_differences(machine: Machine, wrong: str) -> Iterator[str]:
     """The checks find what was done wrong, by the rule it belongs to, and nothing else."""
     report = check(machine, choose(["ALL"]))
     for finding in report.findings:
@@ -86,7 +86,7 @@ def _hart(source: Source, said: Said, fmt: Format) -> Iterator[str]:
         yield f"satp leads to {space.table.format.name} at {space.table.root:#x}, not to the kernel's root"
 
 
-def _space(space: Space, told: Told) -> Iterator[str]:
+def space_differences(space: Space, told: Told) -> Iterator[str]:
     """The listing is what the guest told and nothing else, but for what is mapped by way of a loop."""
     found = scan(space.table)
     columns = (found.mappings[name].tolist() for name in ("va", "pa", "size", "flags"))
@@ -123,7 +123,7 @@ def _missing(what: str, rows: set[Leaf] | set[Problem]) -> Iterator[str]:
         yield f"{what} {len(rows) - MOST_TOLD} more"
 
 
-def _roots(machine: Machine, said: Said, fmt: Format) -> Iterator[str]:
+def root_differences(machine: Machine, said: Said, fmt: Format) -> Iterator[str]:
     """The search, told nothing, finds every root and nothing else; told the satp, the kernel's first."""
     found = {(candidate.root, candidate.format) for candidate in find_roots(machine.memory)}
     wanted = {(told.root, fmt) for told in said.spaces.values()}
