@@ -16,7 +16,8 @@ class Source:
     """Memory from outside.
 
     ``kernel`` is the path of the kernel's ELF file where it is known.  ``live`` says that the bytes move while they are
-    read.  ``remarks`` are sentences for the user: what is not known, and how it could be.
+    read.  ``remarks`` are sentences for the user: what does not fit.  ``no_satp``, where the satp of the harts is not
+    known, says why and how it could be, to whom that matters.
     """
 
     name: str
@@ -25,3 +26,4 @@ class Source:
     kernel: str | None = None
     live: bool = False
     remarks: tuple[str, ...] = ()
+    no_satp: str = ""

@@ -27,7 +27,7 @@ def read(source: Source, satps: Sequence[int] = (), roots: Sequence[tuple[int, s
     named = _given(satps, roots, xlen) if satps or roots else _of_harts(source.harts, xlen)
     spaces = tuple(_space(source, name, root) for name, root in named)
     if not spaces:
-        raise BadTarget(f"{source.name}: {_why_none(source.harts)}; {REMEDY}")
+        raise BadTarget(f"{source.no_satp or f'{source.name}: {_why_none(source.harts)}'}; {REMEDY}")
     return Machine(source.name, source.memory, spaces, source.harts)
 
 

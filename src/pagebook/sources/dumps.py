@@ -44,11 +44,8 @@ class Piece(NamedTuple):
 
 
 def no_satp(name: str) -> str:
-    """What to do about a source that does not tell satp."""
-    return (
-        f"{name} does not say what satp was: name the kernel with --kernel, give --satp or --root, or search for the "
-        f"roots with 'pagebook roots {name}'"
-    )
+    """Why nothing is known of satp, and a first remedy."""
+    return f"{name} does not say what satp was: name the kernel with --kernel"
 
 
 def read_dump(elf: Elf, buffer: mmap.mmap) -> Source:
@@ -59,7 +56,7 @@ def read_dump(elf: Elf, buffer: mmap.mmap) -> Source:
     pieces, zeros = _pieces(elf, view, remarks)
     buffers = [(piece.pa, view[piece.offset : piece.stop]) for piece in pieces]
     memory = whole_pages(elf.name, buffers + zeros, remarks)
-    return Source(elf.name, memory, prstatus_harts(elf.notes), remarks=(no_satp(elf.name), *remarks))
+    return Source(elf.name, memory, prstatus_harts(elf.notes), remarks=tuple(remarks), no_satp=no_satp(elf.name))
 
 
 def prstatus_harts(notes: Iterable[Note]) -> tuple[Hart, ...]:

@@ -113,7 +113,7 @@ def _open_raw(words: str, pieces: list[Piece], progress: Progress | None) -> Sou
             )
         buffers.append((base, memoryview(buffer)))
     memory = whole_pages(words, buffers, remarks)
-    return Source(words, memory, remarks=(no_satp(words), *remarks))
+    return Source(words, memory, remarks=tuple(remarks), no_satp=no_satp(words))
 
 
 def _contents(path: str, progress: Progress | None) -> mmap.mmap:

@@ -108,7 +108,7 @@ def read_kdump(buffer: mmap.mmap, name: str, progress: Callable[[int], None] | N
         buffers.append((start << PAGE_SHIFT, memory[at : at + length]))
         at += length
     harts = prstatus_harts(parse_notes(dump.notes, name))
-    return Source(name, whole_pages(name, buffers, remarks), harts, remarks=(no_satp(name), *remarks))
+    return Source(name, whole_pages(name, buffers, remarks), harts, remarks=tuple(remarks), no_satp=no_satp(name))
 
 
 def _open(buffer: mmap.mmap, name: str) -> _Dump:

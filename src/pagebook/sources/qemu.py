@@ -110,9 +110,8 @@ class Qemu:
             raise SourceLost(f"{self.name} was let go of; find it again")
         memory = Memory([region() for region in self._ram.regions])
         harts, remark = self._harts(memory)
-        remarks = (*self._ram.remarks, *([remark] if remark else []))
         stopped = self._stub is not None or self._stopped
-        return Source(self.name, memory, harts, self.kernel, live=not stopped, remarks=remarks)
+        return Source(self.name, memory, harts, self.kernel, not stopped, self._ram.remarks, remark or "")
 
     def _harts(self, memory: Memory) -> tuple[tuple[Hart, ...], str | None]:
         """What is known of the harts, and what to say when nothing is."""
