@@ -16,14 +16,19 @@ from pagebook.ledger import Role
 from pagebook.machine import Machine, Space
 from pagebook.scan import PROBLEM_KINDS
 from pagebook.sources.elfcore import write_core
-from pagebook.sv import FORMATS, SV32, SV39, SV57, R, U, V, W, flags_text
+from pagebook.sv import FORMATS, SV32, SV39, SV57, R, U, V, W, X, flags_text
 from pagebook.views.data import VERSION
+from pagebook.xv6.boot import boot, machine
+from pagebook.xv6.kalloc import kalloc
+from pagebook.xv6.memlayout import TRAPFRAME
 from worlds import World
 
 PAGE = Path(__file__).parents[1] / "docs" / "json.md"
-KINDS = ("boot", "owners", "roots", "diff", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz")
+KINDS = ("boot", "owners", "roots", "diff", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz", "check")
 ROW = re.compile(r"\| `(?P<key>[^`]+)` \| (?P<type>[^|]+) \| (?P<unit>[^|]*) ?\| (?P<what>.*?) ?\|")
-ANY_KEY = re.compile(r"frames|symbols|(.*\.)?fields|(.*\.)?decided")  # objects whose keys are names, not of the schema
+ANY_KEY = re.compile(
+    r"frames|symbols|more|(.*\.)?fields|(.*\.)?decided"
+)  # objects whose keys are names, not of the schema
 EMBEDDED = slice(3, None)  # of the keys of pagebook.access, those of an access in another document
 
 
@@ -86,6 +91,18 @@ def pairs() -> list[tuple[Path, Path]]:
     return [(one, two), (two, three), (plain, one), (one, plain), (three, two)]
 
 
+def broken() -> Path:
+    """A model with a frame that is lost, a trapframe that is not mapped, and a page to write and execute."""
+    k = boot("2024", ram=2 << 20)
+    k.memory.write64(k.table(k.proc[0].pagetable).find(TRAPFRAME)[0], 0)
+    kalloc(k)
+    pte_pa, pte, _ = k.table(k.kernel_pagetable).find(k.kmem.head)
+    k.memory.write64(pte_pa, pte | X)
+    path = FOLDER / "broken.core"
+    write_core(machine(k), path)
+    return path
+
+
 CALLS = {
     "access": [
         "walk 0x1000 --space init --access store",
@@ -124,6 +141,9 @@ def printed(kind: str) -> list[dict[str, Any]]:
         calls += [[kind, "0x80000000", path] for path in (saved(), crowded())]
     elif kind == "roots":
         calls = [[kind, path] for path in (saved(), odd[1])]
+    elif kind == "check":
+        calls = [[kind, path] for path in (saved(), broken(), *odd)]
+        calls += [[kind, path, "--select", "ALL"] for path in (saved(), broken())]
     elif kind in CALLS:
         calls = [[*line.split(), *([saved()] if kind in ("fault", "access") else [])] for line in CALLS[kind]]
     else:
@@ -221,6 +241,7 @@ WORDS = {
     ("pte", "kind"): {"table", "leaf", "absent", "invalid"},
     ("pte", "allows[].access[]"): {"load", "store", "fetch", "amo"},
     ("quiz", "level"): {"easy", "hard"},
+    ("check", "findings[].severity"): {"error", "warning", "note"},
     **{(kind, "spaces[].format"): set(FORMATS) for kind in ("boot", "maps")},
 }
 

@@ -17,6 +17,7 @@ import click
 from pagebook import __version__
 from pagebook.cli.accesses import fault, pte, quiz, satp, walk
 from pagebook.cli.batches import translate
+from pagebook.cli.checking import check, rule
 from pagebook.cli.differing import diff, watch
 from pagebook.cli.machines import boot, maps, tree
 from pagebook.cli.owning import owners
@@ -49,6 +50,7 @@ def cli() -> None:
     pagebook watch qemu           the same, as it happens
     pagebook translate 0 0x1000   many addresses, a row out for each
     pagebook fault --scause 15 --stval 0 --sepc 8     a panic's numbers, explained
+    pagebook check                what is wrong in tables and frames; "rule PB101" tells more
     pagebook pte 0x21fdd0c7       a PTE taken apart; satp does so with satp
     pagebook quiz                 a table, an access, and a question
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
@@ -58,7 +60,7 @@ def cli() -> None:
     """
 
 
-for verb in (boot, maps, tree, walk, owners, roots, diff, watch, translate, fault, pte, satp, quiz):
+for verb in (boot, maps, tree, walk, owners, check, rule, roots, diff, watch, translate, fault, pte, satp, quiz):
     cli.add_command(verb)
 
 

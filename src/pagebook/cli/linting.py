@@ -1,0 +1,58 @@
+"""What the verbs check and rule do: choose rules, look at the machine, print what was found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from importlib.resources import files
+
+from pagebook.checks.looks import Report, confirm
+from pagebook.checks.looks import check as look_once
+from pagebook.checks.registry import RULES, choose, find_rule
+from pagebook.checks.rule import Rule
+from pagebook.cli.opening import Model, opened, say
+from pagebook.cli.output import print_json, print_lines
+from pagebook.cli.words import OK
+from pagebook.views import findings
+
+FOUND = 1
+
+
+def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str], form: str) -> int:
+    """Look, and print; FOUND when there is anything to print."""
+    rules = choose(select, ignore)
+    report = _report(target, model, rules)
+    if form == "json":
+        print_json(findings.data(report))
+    elif form == "sarif":
+        json.dump(findings.sarif(report), sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print_lines(findings.text(report, width))
+    return FOUND if report.findings else OK
+
+
+def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
+    """Look once at what stands still, and as often as it takes at what moves."""
+    with opened(target, model) as found:
+        moves = found.live and not model.get("freeze")
+        report = confirm(found.look, rules) if moves else look_once(found.look(), rules)
+        say(found.remarks)
+        return report
+
+
+def rule(id: str | None) -> int:
+    """Print one rule's page, or a line for each rule."""
+    if id is None:
+        print_lines(findings.rules(RULES))
+    else:
+        sys.stdout.write(page(find_rule(id).id))
+    return OK
+
+
+def page(id: str) -> str:
+    """The page of documentation of a rule, as it comes with the package."""
+    return (files("pagebook.checks") / "pages" / f"{id}.md").read_text(encoding="utf-8")

@@ -1,0 +1,181 @@
+"""What the checks found, as text for people, as JSON, and as SARIF 2.1.0 for the tools that read linters."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pagebook import __version__
+from pagebook.checks.looks import Report
+from pagebook.checks.registry import BY_ID
+from pagebook.checks.rule import Finding, Rule, Severity
+from pagebook.sv import flags_text
+from pagebook.views.data import document
+from pagebook.views.text import Line
+
+SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+NARROWEST = 40  # columns for a sentence, however small the terminal
+INDENT = "  "
+
+
+def text(report: Report, width: int | None = None) -> Iterator[Line]:
+    """A block for each finding, with a blank line after it, and a line that counts; sentences wrapped to ``width``."""
+    for finding in report.findings:
+        yield [
+            (finding.rule, "bad" if finding.severity is Severity.ERROR else "title"),
+            (f" {BY_ID[finding.rule].name}: ", "title"),
+            (place(finding), "address"),
+        ]
+        for line in _wrapped(finding.message, INDENT, width):
+            yield [(line, "")]
+        facts = _facts(finding)
+        if facts:
+            yield [(INDENT + facts, "dim")]
+        for line in _wrapped(f"do: {finding.remedy}", INDENT, width):
+            yield [(line, "rights")]
+        yield [("", "")]
+    for id, count in report.more.items():
+        yield [(id, "title"), (f" {BY_ID[id].name}: {_count(count, 'more finding')} like these", "")]
+    yield [(_summary(report), "title" if report.findings else "rights")]
+
+
+def place(finding: Finding) -> str:
+    """Where it is: the space and the virtual address, or the frame."""
+    words = [finding.space or ""]
+    if finding.va is not None:
+        last = f"-{finding.va + finding.size:#x}" if finding.pages > 1 else ""
+        words.append(f"{finding.va:#x}{last}")
+    elif finding.pa is not None:
+        last = f"-{finding.pa + finding.size:#x}" if finding.pages > 1 else ""
+        words.append(f"frame {finding.pa:#x}{last}")
+    return " ".join(word for word in words if word)
+
+
+def _facts(finding: Finding) -> str:
+    if finding.pte is None or finding.pte_pa is None:
+        return ""
+    first = "first of them: " if finding.pages > 1 else ""
+    rights = flags_text(finding.pte & 0xFF, "vrwxugad")
+    return f"{first}level-{finding.level} PTE {finding.pte:#x} at {finding.pte_pa:#x} {rights} -> {finding.pa or 0:#x}"
+
+
+def _wrapped(sentence: str, indent: str, width: int | None) -> list[str]:
+    if width is None:
+        return [indent + sentence]
+    return textwrap.wrap(
+        sentence, max(width, NARROWEST), initial_indent=indent, subsequent_indent=indent + INDENT,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _summary(report: Report) -> str:
+    total = len(report.findings) + sum(report.more.values())
+    asked = f"{_count(len(report.rules), 'rule')} asked of {report.machine.name}"
+    looks = f", {report.looks} looks" if report.looks > 1 else ""
+    return f"{_count(total, 'finding') if total else 'no findings'}: {asked}{looks}"
+
+
+def rules(listed: Iterable[Rule]) -> Iterator[Line]:
+    """A line for each rule."""
+    listed = list(listed)
+    widest = max(len(rule.name) for rule in listed)
+    for rule in listed:
+        yield [
+            (rule.id, "title"),
+            (f"  {rule.name:<{widest}}", "address"),
+            (f"  {rule.severity:<7}", "bad" if rule.severity is Severity.ERROR else ""),
+            (f"  {'' if rule.default else '(off) '}{rule.summary}", "" if rule.default else "dim"),
+        ]
+
+
+def data(report: Report) -> dict[str, Any]:
+    """The findings as the document ``pagebook.check``."""
+    return document(
+        "check",
+        machine=report.machine.name,
+        guest=report.machine.guest,
+        rules=list(report.rules),
+        looks=report.looks,
+        findings=[_finding(finding) for finding in report.findings],
+        more=dict(report.more),
+    )
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "rule": finding.rule,
+        "name": BY_ID[finding.rule].name,
+        "severity": str(finding.severity),
+        "space": finding.space,
+        "pid": finding.pid,
+        "va": _hex(finding.va),
+        "pa": _hex(finding.pa),
+        "size": hex(finding.size),
+        "pages": finding.pages,
+        "pte": _hex(finding.pte),
+        "pte_pa": _hex(finding.pte_pa),
+        "level": finding.level,
+        "message": finding.message,
+        "remedy": finding.remedy,
+    }
+
+
+def _hex(value: int | None) -> str | None:
+    return None if value is None else hex(value)
+
+
+def sarif(report: Report) -> dict[str, Any]:
+    """The findings as a SARIF 2.1.0 log with one run; places are logical locations, for there is no source file."""
+    numbers = {id: number for number, id in enumerate(report.rules)}
+    notes = [
+        {"level": "note", "message": {"text": f"{id}: {_count(count, 'more finding')} like those listed"}}
+        for id, count in report.more.items()
+    ]
+    invocation: dict[str, Any] = {"executionSuccessful": True}
+    if notes:
+        invocation["toolExecutionNotifications"] = notes
+    driver = {"name": "pagebook", "version": __version__, "rules": [_rule(BY_ID[id]) for id in report.rules]}
+    run = {
+        "tool": {"driver": driver},
+        "invocations": [invocation],
+        "results": [_result(finding, report, numbers[finding.rule]) for finding in report.findings],
+    }
+    return {"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}
+
+
+def _rule(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "name": rule.name,
+        "shortDescription": {"text": rule.summary},
+        "help": {"text": rule.remedy},
+        "defaultConfiguration": {"level": str(rule.severity), "enabled": rule.default},
+    }
+
+
+def _result(finding: Finding, report: Report, number: int) -> dict[str, Any]:
+    where = place(finding)
+    facts = _finding(finding)
+    return {
+        "ruleId": finding.rule,
+        "ruleIndex": number,
+        "level": str(finding.severity),
+        "message": {"text": f"{where}: {finding.message}"},
+        "locations": [
+            {
+                "logicalLocations": [
+                    {"name": where, "fullyQualifiedName": f"{report.machine.name}/{where}", "kind": "resource"}
+                ]
+            }
+        ],
+        "properties": {
+            key: facts[key]
+            for key in ("space", "pid", "va", "pa", "size", "pages", "pte", "pte_pa", "level", "remedy")
+            if facts[key] is not None
+        },
+    }
