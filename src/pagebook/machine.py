@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from pagebook.errors import BadFile, BadTarget
 from pagebook.frames import Chain, FreeList
 from pagebook.memory import Memory
@@ -58,7 +61,8 @@ class Counts(NamedTuple):
     """How often each frame is used, as the guest itself counts.
 
     The array of ``length`` numbers, each of ``width`` bytes, stands at the physical address ``start``; the first is
-    that of the frame at ``base``, the next that of the frame after it.
+    that of the frame at ``base``, the next that of the frame after it.  Numbers that are parts of records are
+    ``stride`` bytes apart, 0 for those side by side.
     """
 
     name: str
@@ -66,6 +70,21 @@ class Counts(NamedTuple):
     width: int
     length: int
     base: int
+    stride: int = 0
+
+    @property
+    def step(self) -> int:
+        """Bytes from one number to the next."""
+        return self.stride or self.width
+
+    def values(self, memory: Memory, most: int) -> npt.NDArray[np.int64]:
+        """The first ``most`` numbers; OutsideMemory where there is none."""
+        length = min(self.length, most)
+        data = memory.read(self.start, (length - 1) * self.step + self.width if length else 0)
+        padded = np.zeros(length * self.step, dtype=np.uint8)
+        padded[: len(data)] = np.frombuffer(data, dtype=np.uint8)
+        number = padded.reshape(length, self.step)[:, : self.width]
+        return np.ascontiguousarray(number).view(f"<u{self.width}").reshape(length).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -211,11 +230,14 @@ def _pool(entry: Any) -> Pool:  # noqa: ANN401
 
 
 def _counts(entry: Any, memory: Memory) -> Counts:  # noqa: ANN401
-    name, start, width, length, base = entry
+    name, start, width, length, base, stride = entry
     if width not in (1, 2, 4, 8):
         raise ValueError(f"counts of {width!r} bytes")
-    memory.region(_whole(start), max(_whole(length) * width, 1))
-    return Counts(_text(name), start, width, length, _whole(base))
+    if stride and not width <= _whole(stride) <= PAGE_SIZE:
+        raise ValueError(f"counts {stride!r} bytes apart")
+    counts = Counts(_text(name), _whole(start), width, _whole(length), _whole(base), stride)
+    memory.region(start, max(length * counts.step, 1))
+    return counts
 
 
 def _devices(entries: Any) -> list[range]:  # noqa: ANN401

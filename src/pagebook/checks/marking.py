@@ -109,5 +109,5 @@ def _mark_blocks(evidence: Evidence, found: Mask, candidates: Mask) -> None:
                 found[head : head + (pool.size >> PAGE_SHIFT)] = True
     counts = evidence.machine.counts
     if counts is not None:
-        span = evidence.frames.spans(np.array([counts.start], U64), np.array([counts.length * counts.width], U64))
+        span = evidence.frames.spans(np.array([counts.start], U64), np.array([counts.length * counts.step], U64))
         found[span > 0] = True

@@ -103,8 +103,8 @@ def free_but_mapped(evidence: Evidence) -> Iterator[Hits]:
 def count_differs(evidence: Evidence) -> Iterator[Hits]:
     """Frames that the kernel counts otherwise than it maps them.
 
-    A kernel may count from 1 or from 0: what most frames with one mapping say is taken for right, and so is what most
-    free frames say.  Where there is no such majority nothing is told.
+    A kernel may count from 1 or from 0: what most frames with one mapping say is taken for right.  Where there is no
+    such majority nothing is told; and nothing of free frames, whose counts a kernel may leave as they were.
     """
     counts = evidence.machine.counts
     if counts is None:
@@ -119,18 +119,6 @@ def count_differs(evidence: Evidence) -> Iterator[Hits]:
     if usual is not None:
         wrong = used[by_frame[used] - uses[used] != usual]
         yield _count_hits(evidence, wrong, by_frame, uses, counts.name, usual)
-    free = numbers[evidence.free[numbers]] if evidence.knows_free else numbers[:0]
-    resting = _majority(by_frame[free])
-    if resting is not None:
-        wrong = free[(by_frame[free] != resting) & (uses[free] == 0)]
-        yield frame_hits(
-            evidence.frames.pas(wrong),
-            lambda place: (
-                f"{_frames(place)} at {place.pa:#x} {place.verb('is', 'are')} free and counted {place.fact} in "
-                f"{counts.name}, where other free frames have {resting}"
-            ),
-            fact=by_frame[wrong],
-        )
 
 
 def _count_hits(
@@ -157,9 +145,8 @@ def _counted(evidence: Evidence) -> tuple[npt.NDArray[np.int64], Indices]:
     counts = evidence.machine.counts
     assert counts is not None
     most = min(counts.length, len(evidence.frames) + (1 << 20))
-    data = evidence.memory.read(counts.start, most * counts.width)
-    values = np.frombuffer(data, dtype=f"<u{counts.width}").astype(np.int64)
-    numbers = evidence.frames.of(U64(counts.base) + (np.arange(most, dtype=U64) << U64(PAGE_SHIFT)))
+    values = counts.values(evidence.memory, most)
+    numbers = evidence.frames.of(U64(counts.base) + (np.arange(len(values), dtype=U64) << U64(PAGE_SHIFT)))
     return values[numbers >= 0], numbers[numbers >= 0]
 
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from pagebook.errors import BadAddress, BadTarget, OutsideMemory
 from pagebook.guests.kernelfile import KernelFile, kernel_file
-from pagebook.guests.xv6counts import Found, find_counts, free_sample
-from pagebook.guests.xv6frames import Remark, kernel_table, named_frames, pools, word
-from pagebook.guests.xv6layout import layout_of
+from pagebook.guests.xv6counts import find_counts, free_sample
+from pagebook.guests.xv6frames import kernel_table, named_frames, pools, word
+from pagebook.guests.xv6layout import Layout, layout_of
 from pagebook.guests.xv6spaces import Spaces
-from pagebook.machine import Area, Counts, Machine
+from pagebook.machine import Area, Machine
 from pagebook.memory import Memory
 from pagebook.source import Source
 from pagebook.sv import SV39, Format, decode_satp
@@ -46,8 +46,9 @@ def recognised(symbols: Collection[str]) -> bool:
 def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, int] | None = None) -> Reading:
     """The xv6 in ``source``, whose kernel is the ELF file ``kernel``, read already or a path.
 
-    ``offsets`` stand in for debugging information, as docs/guests.md describes.  BadTarget when that is no kernel of
-    xv6, when memory does not hold it, or when its layout cannot be known; BadFile when the file cannot be read.
+    ``offsets`` stand in for debugging information, as docs/guests.md describes.  A live guest moves while it is read:
+    what does not fit is said of it only if a second look finds the same.  BadTarget when that is no kernel of xv6, when
+    memory does not hold it, or when its layout cannot be known; BadFile when the file cannot be read.
     """
     if not isinstance(kernel, KernelFile):
         kernel = kernel_file(kernel)
@@ -58,6 +59,15 @@ def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, 
             "kernel as it was linked"
         )
     layout = layout_of(kernel, offsets)
+    found = _look(source, kernel, layout)
+    if source.live and found.remarks:
+        before, found = found, _look(source, kernel, layout)
+        return Reading(found.machine, tuple(remark for remark in found.remarks if remark in before.remarks))
+    return found
+
+
+def _look(source: Source, kernel: KernelFile, layout: Layout) -> Reading:
+    """The machine as it is now."""
     remarks = _Remarks()
     memory = source.memory
     _check_text(memory, kernel, remarks)
@@ -73,7 +83,7 @@ def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, 
         raise BadTarget(f"the process table of {kernel.path} is not in this memory: {error}") from error
     found = spaces.read()
     free = page_up(kernel.symbols["end"]), view.physstop
-    if free[0] > free[1]:
+    if free[0] >= free[1]:
         raise BadTarget(
             f"the kernel's image ends at {free[0]:#x}, and memory at {free[1]:#x}: there is no RAM after it"
         )
@@ -81,8 +91,8 @@ def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, 
     witnesses = lambda: spaces.witnesses(free_sample(memory, lists, free))  # noqa: E731
     tallied = find_counts(memory, kernel, layout, witnesses, free, remarks)
     areas = named_frames(memory, kernel, layout)
-    if tallied and tallied.counts.start >= kernel.symbols["end"]:
-        areas.append(Area(tallied.counts.start, tallied.stride * tallied.frames, "kernel counts of frames"))
+    if tallied and tallied.start >= kernel.symbols["end"]:
+        areas.append(Area(tallied.start, tallied.step * tallied.length, "kernel counts of frames"))
     if "panicked" in kernel.symbols and word(memory, kernel.symbols["panicked"], 4):
         remarks("the kernel has panicked")
     machine = Machine(
@@ -94,21 +104,10 @@ def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, 
         areas=tuple(areas),
         pools=lists,
         free_range=free,
-        counts=_plain(tallied, remarks),
+        counts=tallied,
         guest="xv6",
     )
     return Reading(machine, remarks.said())
-
-
-def _plain(found: Found | None, remark: Remark) -> Counts | None:
-    """The counts, when they stand side by side."""
-    if found is None or found.stride == found.counts.width:
-        return found.counts if found else None
-    remark(
-        f"{found.counts.name} has counts of frames in records of {found.stride} bytes, which pagebook does not compare "
-        "with its own"
-    )
-    return None
 
 
 class _Remarks:

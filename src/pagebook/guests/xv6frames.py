@@ -56,12 +56,10 @@ class KernelTable:
 
 
 def ram_end(memory: Memory, start: int) -> int:
-    """The end of the whole pages of the region that holds ``start``, and of those that touch it."""
-    end = start
-    for region in memory.regions:
-        if region.base <= end < region.base + (region.size & ~PAGE_MASK):
-            end = region.base + (region.size & ~PAGE_MASK)
-    return end
+    """The end of the whole pages of the region that holds ``start``: a free list is read in one piece."""
+    return next(
+        (r.base + (r.size & ~PAGE_MASK) for r in memory.regions if r.base <= start < r.base + r.size), page_up(start)
+    )
 
 
 def kernel_table(memory: Memory, kernel: KernelFile, fmt: Format, remark: Remark) -> KernelTable:
@@ -90,7 +88,8 @@ def kernel_table(memory: Memory, kernel: KernelFile, fmt: Format, remark: Remark
         stop = int(over["va"][0] + over["size"][0])
         if stop > end:
             remark(
-                f"the kernel maps RAM up to {stop:#x}, and the memory read here ends at {end:#x}: the rest is missing"
+                f"the kernel maps RAM up to {stop:#x}, and the memory that was read goes in one piece to {end:#x}: "
+                "what is free beyond that is not known"
             )
             stop = end
     else:
