@@ -188,7 +188,7 @@ def test_huge_napot_and_pbmt_pages_show_in_the_mappings():
 
 
 def test_a_kernel_that_moved_at_its_start_is_found_where_it_is():
-    place = KERNEL + 0x1_4000_0000 - 0x1_0000_0000
+    place = KERNEL + 0x4000_0000
     world = FakeLinux(place=place)
     world.process(1, "init")
     machine = read(world.finish())
