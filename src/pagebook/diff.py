@@ -119,12 +119,8 @@ def _mappings(found: Scan | None) -> Columns | None:
     return None if found is None else found.mappings
 
 
-_NONE = np.empty(0, dtype=U64)
-
-
 def _space(old: Space | None, new: Space | None, before: Columns | None, after: Columns | None) -> SpaceChange:
-    # A page and a superpage at one address are two things: the level goes where va has its page offset.
-    was, now = (_NONE if rows is None else rows["va"] | rows["level"].astype(U64) for rows in (before, after))
+    was, now = _places(before), _places(after)
     at_old, at_new = _in_both(was, now)
     came, went = _runs(after, _others(len(now), at_new)), _runs(before, _others(len(was), at_old))
     moved: list[Moved] = []
@@ -139,6 +135,14 @@ def _space(old: Space | None, new: Space | None, before: Columns | None, after: 
 
 
 Indices = npt.NDArray[np.intp]
+
+
+def _places(rows: Columns | None) -> npt.NDArray[np.uint64]:
+    """Each mapping's va, with its level where va has its page offset: a page and a superpage there are two things."""
+    if rows is None:
+        return np.empty(0, dtype=U64)
+    places: npt.NDArray[np.uint64] = rows["va"] | rows["level"].astype(U64)
+    return places
 
 
 def _in_both(old: npt.NDArray[np.uint64], new: npt.NDArray[np.uint64]) -> tuple[Indices, Indices]:
