@@ -103,8 +103,9 @@ def free_but_mapped(evidence: Evidence) -> Iterator[Hits]:
 def count_differs(evidence: Evidence) -> Iterator[Hits]:
     """Frames that the kernel counts otherwise than it maps them.
 
-    A kernel may count from 1 or from 0: what most frames with one mapping say is taken for right, and so is what most
-    free frames say.  Where there is no such majority nothing is told.
+    A kernel may count from 1 or from 0: what most frames with one mapping say is taken for right.  Free frames may
+    have any lower count; some kernels let the first kfree of each count down to -1.  Where most frames do not agree
+    nothing is told.
     """
     counts = evidence.machine.counts
     if counts is None:
@@ -116,18 +117,19 @@ def count_differs(evidence: Evidence) -> Iterator[Hits]:
     by_frame[numbers] = values
     ones = used[uses[used] == 1]
     usual = _majority(by_frame[ones] - 1)
-    if usual is not None:
-        wrong = used[by_frame[used] - uses[used] != usual]
-        yield _count_hits(evidence, wrong, by_frame, uses, counts.name, usual)
+    if usual is None:
+        return
+    wrong = used[by_frame[used] - uses[used] != usual]
+    yield _count_hits(evidence, wrong, by_frame, uses, counts.name, usual)
     free = numbers[evidence.free[numbers]] if evidence.knows_free else numbers[:0]
     resting = _majority(by_frame[free])
-    if resting is not None:
-        wrong = free[(by_frame[free] != resting) & (uses[free] == 0)]
+    if resting is not None and resting <= usual:
+        wrong = free[(by_frame[free] > usual) & (uses[free] == 0)]
         yield frame_hits(
             evidence.frames.pas(wrong),
             lambda place: (
                 f"{_frames(place)} at {place.pa:#x} {place.verb('is', 'are')} free and counted {place.fact} in "
-                f"{counts.name}, where other free frames have {resting}"
+                f"{counts.name}, as if still used"
             ),
             fact=by_frame[wrong],
         )
@@ -150,6 +152,10 @@ def _count_hits(
         ),
         fact=uses[wrong].astype(U64) << U64(32) | by_frame[wrong].astype(U64) & U64(0xFFFF_FFFF),
     )
+
+
+def _signed(value: int) -> int:
+    return value - (1 << 32) if value >> 31 else value
 
 
 def _counted(evidence: Evidence) -> tuple[npt.NDArray[np.int64], Indices]:
