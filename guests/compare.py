@@ -8,6 +8,8 @@ from itertools import islice
 
 from guests.qemu import Guest
 from guests.said import Leaf, Problem, Said, Told
+from pagebook.checks.looks import check
+from pagebook.checks.registry import choose
 from pagebook.guests import bare
 from pagebook.guests.roots import find_roots
 from pagebook.machine import Area, Machine, Pool, Space
@@ -15,6 +17,24 @@ from pagebook.scan import PROBLEM_KINDS, scan
 from pagebook.source import Source
 from pagebook.sv import Format
 
+# What the kernel can do wrong, in the order of its numbers, and the rules that find it.
+WRONG: dict[str, set[str]] = {
+    "nothing": set(),
+    "write-only": {"PB001"},
+    "reserved-bits": {"PB002"},
+    "misaligned": {"PB005"},
+    "last-pointer": {"PB006"},
+    "loop": {"PB007"},
+    "shared-table": {"PB008"},
+    "leaf-outside": {"PB009"},
+    "table-outside": {"PB009"},
+    "write-execute": {"PB011"},
+    "user-in-kernel": {"PB012"},
+    "text-writable": {"PB015"},
+    "shared-writable": {"PB013"},
+    "table-for-user": {"PB014"},
+    "free-root": {"PB017"},
+}
 MOST_TOLD = 5  # differences of one kind
 
 
@@ -27,19 +47,33 @@ def differences(guest: Guest, fmt: Format) -> Iterator[str]:
     yield from _hart(source, said, fmt)
     machine = machine_of(source, said, fmt)
     for space, told in zip(machine.spaces, said.spaces.values(), strict=True):
-        yield from _space(space, told)
-    yield from _roots(machine, said, fmt)
+        yield from space_differences(space, told)
+    yield from root_differences(machine, said, fmt)
+    yield from check_differences(machine, said.wrong)
+
+
+def check_differences(machine: Machine, wrong: str) -> Iterator[str]:
+    """The checks find what was done wrong, by the rule it belongs to, and nothing else."""
+    report = check(machine, choose(["ALL"]))
+    for finding in report.findings:
+        if finding.rule not in WRONG[wrong]:
+            yield f"check: {finding.rule} is not what is wrong: {finding.message}"
+    for rule in sorted(WRONG[wrong] - {finding.rule for finding in report.findings}):
+        yield f"check: {rule} finds nothing"
 
 
 def machine_of(source: Source, said: Said, fmt: Format) -> Machine:
-    """The guest with a space for each root that it told, by the names it gave them, and with its text and free list."""
+    """The guest with a space for each root, by the names it gave them, its image, its devices and its free list."""
     roots = [(told.root, fmt.name.lower()) for told in said.spaces.values()]
-    machine = bare.read(source, roots=roots)
+    machine = bare.read(replace(source, memory=source.memory.with_devices(said.devices)), roots=roots)
     head, start, stop = said.free
+    image, etext, end = said.image
+    named = zip(said.spaces, machine.spaces, strict=True)
     return replace(
         machine,
-        spaces=tuple(Space(name, space.table) for name, space in zip(said.spaces, machine.spaces, strict=True)),
-        areas=(Area(said.text.start, len(said.text), "kernel text"),),
+        spaces=tuple(Space(name, space.table, pid=number or None) for number, (name, space) in enumerate(named)),
+        symbols={"etext": etext},
+        areas=(Area(image, end - image, "kernel image"),),
         pools=(Pool("free list", head),),
         free_range=(start, stop),
     )
@@ -52,7 +86,7 @@ def _hart(source: Source, said: Said, fmt: Format) -> Iterator[str]:
         yield f"satp leads to {space.table.format.name} at {space.table.root:#x}, not to the kernel's root"
 
 
-def _space(space: Space, told: Told) -> Iterator[str]:
+def space_differences(space: Space, told: Told) -> Iterator[str]:
     """The listing is what the guest told and nothing else, but for what is mapped by way of a loop."""
     found = scan(space.table)
     columns = (found.mappings[name].tolist() for name in ("va", "pa", "size", "flags"))
@@ -89,7 +123,7 @@ def _missing(what: str, rows: set[Leaf] | set[Problem]) -> Iterator[str]:
         yield f"{what} {len(rows) - MOST_TOLD} more"
 
 
-def _roots(machine: Machine, said: Said, fmt: Format) -> Iterator[str]:
+def root_differences(machine: Machine, said: Said, fmt: Format) -> Iterator[str]:
     """The search, told nothing, finds every root and nothing else; told the satp, the kernel's first."""
     found = {(candidate.root, candidate.format) for candidate in find_roots(machine.memory)}
     wanted = {(told.root, fmt) for told in said.spaces.values()}

@@ -39,8 +39,9 @@ class Said:
     """All that the kernel said."""
 
     wrong: str = ""
+    devices: list[range] = field(default_factory=list)
     spaces: dict[str, Told] = field(default_factory=dict)
-    text: range = range(0)
+    image: tuple[int, int, int] = (0, 0, 0)
     free: tuple[int, int, int] = (0, 0, 0)
     count: int = 0
     ready: bool = False
@@ -52,8 +53,10 @@ def read(text: str) -> Said:
     said = Said()
     for line in text.splitlines():
         match line.split():
-            case ["text", start, stop]:
-                said.text = range(int(start, 16), int(stop, 16))
+            case ["image", start, etext, stop]:
+                said.image = int(start, 16), int(etext, 16), int(stop, 16)
+            case ["device", start, stop]:
+                said.devices.append(range(int(start, 16), int(stop, 16)))
             case ["root", name, pa]:
                 said.spaces[name] = Told(int(pa, 16))
             case ["map", name, *numbers]:

@@ -132,7 +132,9 @@ class FakeLinux:
         self.link(signal + SIGNAL_HEAD, at + TASK["thread_node"])
         return at
 
-    def finish(self, *, types: bool = True, symbols: bool = True, note: bool = True, offset: bool = True) -> Memory:
+    def finish(
+        self, *, types: bool = True, symbols: bool = True, note: bool = True, placed: str | None = "va_kernel_pa_offset"
+    ) -> Memory:
         """Write down what the kernel tells of itself: types, symbols, its note; the memory as a reader has it."""
         if types:
             blob = linux_btf()
@@ -142,20 +144,21 @@ class FakeLinux:
         if symbols:
             told |= self.store_symbols()
         if note:
-            self.store_note(NOTE, told, offset)
+            self.store_note(NOTE, told, placed)
         return self.memory
 
     def store_symbols(self) -> dict[str, int]:
         arrays = kallsyms({**self.symbols, "x" * 200: self.place + 1}, self.place)
         return {f"kallsyms_{name}": self.store(data) for name, data in arrays.items()}
 
-    def store_note(self, at: int, symbols: Mapping[str, int], offset: bool = True) -> None:
+    def store_note(self, at: int, symbols: Mapping[str, int], placed: str | None = "va_kernel_pa_offset") -> None:
+        """The note at ``at`` in RAM; ``placed`` is the number by which it says where the image is."""
         lines = ["OSRELEASE=6.12.1-test", f"BUILD-ID={BUILD}", "PAGESIZE=4096", "OFFSET(page.flags)=0"]
         lines += [f"SYMBOL({name})={value:x}" for name, value in symbols.items()]
         lines += [f"NUMBER(VA_BITS)={self.format.va_bits}", "NUMBER(PAGE_OFFSET)=0xffffffd600000000"]
         lines += ["NUMBER(phys_ram_base)=2147483648", "NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-268435456"]
-        if offset:
-            lines.append(f"NUMBER(va_kernel_pa_offset)={self.place - BASE:#x}")
+        if placed:
+            lines.append(f"NUMBER({placed})={self.place - BASE if 'offset' in placed else self.place:#x}")
         self.memory.write(BASE + at, "\n".join(lines).encode() + b"\n\0")
 
 

@@ -167,6 +167,24 @@ def test_a_size_or_base_that_is_not_whole_pages_is_refused():
             FetchedRegion(base, size, lambda offset, room: None)
 
 
+@pytest.mark.parametrize("size", [1 << 46, 1 << 47, 1 << 55])
+def test_memory_larger_than_any_room_is_refused_or_costs_nothing(size: int):
+    far = Far(bytes(PAGE))
+    try:
+        assert FetchedRegion(0, size, far.fill).size == size
+    except BadAddress as error:
+        assert "there is no room for a copy of" in str(error)
+
+
+def test_a_system_without_room_for_the_list_of_pages_is_told(monkeypatch: pytest.MonkeyPatch):
+    def none(*args: object, **more: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(np, "zeros", none)
+    with pytest.raises(BadAddress, match="no room for a copy of 4K of memory: out of memory"):
+        FetchedRegion(BASE, PAGE, lambda offset, room: None)
+
+
 def test_an_attribute_that_no_region_has_fetches_nothing():
     far = Far(junk(1))
     with pytest.raises(AttributeError, match="no attribute 'wrods'"):

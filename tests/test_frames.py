@@ -266,3 +266,12 @@ def test_the_frames_of_a_world_are_all_free_but_the_root():
     assert world.frames.frames().tolist() == [BASE + page * PAGE for page in (3, 2, 1, 0)]
     assert world.table.root == BASE + 4 * PAGE
     world.account()
+
+
+@pytest.mark.parametrize(("start", "stop"), [(BASE, BASE), (BASE + 100, BASE + 200), (BASE + 8, BASE + PAGE)])
+def test_an_allocator_of_no_whole_page_has_an_empty_chain_or_one_that_leads_astray(start: int, stop: int):
+    frames = FreeList(Memory.anonymous(2 * PAGE, BASE), start, stop)
+    assert (frames.chain().frames.tolist(), frames.chain().broken) == ([], None)
+    frames.head = BASE + PAGE
+    assert frames.chain().frames.tolist() == []
+    assert str(frames.chain().broken).startswith(f"the free list leads to {BASE + PAGE:#x}")

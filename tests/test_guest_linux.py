@@ -63,11 +63,20 @@ def test_memory_alone_gives_the_kernels_table_the_processes_and_the_symbols(form
 def test_the_table_is_found_through_satp_where_the_note_does_not_say_how_the_image_is_placed():
     world = FakeLinux()
     _, table = world.process(1, "init")
-    memory = world.finish(offset=False)
+    memory = world.finish(placed=None)
     assert table is not None
     assert names(read(memory, SV39.satp(table.root))) == ["kernel", "init"]
     with pytest.raises(BadTarget, match="no Linux is to be found in a guest"):
         read(memory)
+
+
+@pytest.mark.parametrize("firmware", [0, 2 << 20])
+def test_an_older_kernel_that_only_tells_where_it_is_linked_is_found_at_the_start_of_ram(firmware: int):
+    world = FakeLinux()
+    world.process(1, "init")
+    ram = bytearray(world.finish(placed="KERNEL_LINK_ADDR").read(BASE, 2 * IMAGE))
+    ram = ram.replace(b"phys_ram_base)=2147483648", f"phys_ram_base)={BASE - firmware}".encode())
+    assert names(read(Memory([Region(BASE, ram)]))) == ["kernel", "init"]
 
 
 def test_a_satp_that_is_a_process_or_the_kernel_is_no_second_space():
@@ -179,7 +188,7 @@ def test_huge_napot_and_pbmt_pages_show_in_the_mappings():
 
 
 def test_a_kernel_that_moved_at_its_start_is_found_where_it_is():
-    place = KERNEL + 0x1_4000_0000 - 0x1_0000_0000
+    place = KERNEL + 0x4000_0000
     world = FakeLinux(place=place)
     world.process(1, "init")
     machine = read(world.finish())

@@ -32,7 +32,7 @@ from pagebook.guests import kernelfile, xv6
 from pagebook.guests.kernelfile import kernel_file
 from pagebook.guests.xv6 import Reading, read, recognised
 from pagebook.ledger import Ledger, Role
-from pagebook.machine import Machine, Space
+from pagebook.machine import Counts, Machine, Space
 from pagebook.memory import Memory, Region
 from pagebook.source import Source
 from pagebook.sv import R, U, V, W
@@ -137,7 +137,7 @@ def test_counts_are_found_by_what_they_count(tally, width, tmp_path):
     fake = Fake(Shape(tally=tally, ram=4 << 20), tmp_path)
     found, _ = look(fake)
     start = TALLY + (24 if tally == "member" else 0)
-    assert found.counts == ("tally.cnt" if tally == "member" else "tally", start, width, 1024, KERNBASE)
+    assert found.counts == Counts("tally.cnt" if tally == "member" else "tally", start, width, 1024, KERNBASE)
 
 
 def test_counts_made_after_the_image_are_found_and_their_frames_are_the_kernels(tmp_path):
@@ -146,7 +146,7 @@ def test_counts_made_after_the_image_are_found_and_their_frames_are_the_kernels(
     assert room is not None
     fake.tally_room = room
     found, remarks = look(fake)
-    assert found.counts == ("tally", room, 4, 1024, KERNBASE), remarks
+    assert found.counts == Counts("tally", room, 4, 1024, KERNBASE), remarks
     assert Ledger(found).role_of(fake.k.kmem.frames()[:0]).tolist() == []
     assert any(area.start == room and "kernel" in area.name for area in found.areas)
 
@@ -158,7 +158,7 @@ def test_counts_from_a_frame_that_only_a_pointer_knows_are_found(tmp_path):
     rest = [pa for pa in fake.k.kmem.frames().tolist() if pa >= first]
     fake.k.kmem.head = fake.chain(rest)
     found, remarks = look(fake)
-    assert found.counts == ("tally", END + 1, 4, fake.frames, first), remarks
+    assert found.counts == Counts("tally", END + 1, 4, fake.frames, first), remarks
 
 
 def test_counts_that_stay_when_frames_are_freed_are_counts_all_the_same(tmp_path):
@@ -185,7 +185,7 @@ def test_of_two_arrays_that_could_be_counts_neither_is_used_until_one_is_told(tm
     assert found.counts is None
     assert any("tally and twin can each be" in remark and "tally.base=0x80000000" in remark for remark in remarks)
     found, remarks = read(source, fake.path, {"twin.base": KERNBASE})
-    assert found.counts == ("twin", TALLY + 0x10000, 4, fake.frames, KERNBASE)
+    assert found.counts == Counts("twin", TALLY + 0x10000, 4, fake.frames, KERNBASE)
     assert remarks == ()
 
 
@@ -225,10 +225,13 @@ def test_a_kernel_stack_is_as_long_as_its_pages_go_on(tmp_path):
     assert remarks == ()
 
 
-def test_counts_in_records_are_named_and_not_read(tmp_path):
+def test_counts_in_records_are_read(tmp_path):
     found, remarks = look(Fake(Shape(tally="records"), tmp_path))
-    assert found.counts is None
-    assert any("records of 32 bytes" in remark for remark in remarks)
+    assert found.counts is not None
+    assert (found.counts.stride, remarks) == (32, ())
+    numbers = found.counts.values(found.memory, 1 << 20)
+    assert len(numbers) == found.counts.length
+    assert set(numbers.tolist()) == {0, 1}
 
 
 def share(fake: Fake) -> int:
@@ -272,7 +275,7 @@ def test_counts_that_are_told_are_taken_and_what_speaks_against_them_is_said(tmp
     fake.build(dwarf=False)
     told = fake.told() | {"tally.counts": 0, "tally.width": 4, "tally.count": fake.frames, "tally.base": KERNBASE}
     found, remarks = read(fake.source(), fake.path, told)
-    assert found.counts == ("tally.counts", TALLY, 4, fake.frames, KERNBASE)
+    assert found.counts == Counts("tally.counts", TALLY, 4, fake.frames, KERNBASE)
     assert remarks == ()
     fake.memory.write(TALLY, bytes(4 * fake.frames))
     found, remarks = read(Source("guest", fake.memory), fake.path, told)

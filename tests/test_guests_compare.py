@@ -103,6 +103,24 @@ def test_a_page_table_that_only_one_of_both_knows_is_a_difference():
     assert len(found.wrong) == 3
 
 
+def test_a_table_that_linux_keeps_for_a_transparent_huge_page_is_known_as_long_as_it_is_empty():
+    _, machine, table = machine_and_table()
+    table.map(0x40_0000, 2 << 20, BASE + IMAGE, R | W | U | A | D, level=1)
+    said = Report()
+    said.add([f"pgtable {pa >> 12:x} 1" for pa in [*scan(table).tables.tolist(), FRAME]])
+    said.add(["range init 400000 200000 a transparent huge page"])
+    found = Agreement()
+    compare_tables(said, machine, found)
+    assert found.wrong == []
+    machine.memory.write64(FRAME + 8, 1)
+    compare_tables(said, machine, found)
+    assert found.wrong == [f"frame {FRAME:#x} is a page table for Linux, and for us of nobody"]
+    machine.memory.write64(FRAME + 8, 0)
+    said.add([f"pgtable {FRAME + PAGE >> 12:x} 1"])
+    compare_tables(said, machine, found)
+    assert len(found.wrong) == 3
+
+
 HEAD = "vaddr            paddr            size             attr\n---------------- ----\n"
 
 

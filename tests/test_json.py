@@ -24,7 +24,7 @@ from pagebook.xv6.memlayout import TRAPFRAME
 from worlds import World
 
 PAGE = Path(__file__).parents[1] / "docs" / "json.md"
-KINDS = ("boot", "owners", "diff", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz", "check")
+KINDS = ("boot", "owners", "roots", "diff", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz", "check")
 ROW = re.compile(r"\| `(?P<key>[^`]+)` \| (?P<type>[^|]+) \| (?P<unit>[^|]*) ?\| (?P<what>.*?) ?\|")
 ANY_KEY = re.compile(
     r"frames|symbols|more|(.*\.)?fields|(.*\.)?decided"
@@ -139,6 +139,8 @@ def printed(kind: str) -> list[dict[str, Any]]:
     elif kind == "owners":
         calls = [[kind, path] for path in (saved(), *odd)]
         calls += [[kind, "0x80000000", path] for path in (saved(), crowded())]
+    elif kind == "roots":
+        calls = [[kind, path] for path in (saved(), odd[1])]
     elif kind == "check":
         calls = [[kind, path] for path in (saved(), broken(), *odd)]
         calls += [[kind, path, "--select", "ALL"] for path in (saved(), broken())]

@@ -37,7 +37,7 @@ def full() -> Machine:
         areas=(Area(BASE, PAGE, "kernel image"),),
         pools=(Pool("free", WORLD.frames.head), Pool("large", 0, 2 << 20)),
         free_range=(BASE, BASE + 16 * PAGE),
-        counts=Counts("refs", BASE + PAGE, 1, 16, BASE),
+        counts=Counts("refs", BASE + PAGE, 1, 16, BASE, 4),
         guest="xv6",
     )
 
@@ -120,6 +120,8 @@ def test_a_note_of_another_version_or_no_note_at_all_is_refused(note: Any, versi
         (("pools", 1, 2), 3 << 20, "ValueError: frames of 3145728 bytes"),
         (("pools", 1, 0), 1, "TypeError: 1 is no text"),
         (("counts", 2), 3, "ValueError: counts of 3 bytes"),
+        (("counts", 5), 8192, "ValueError: counts 8192 bytes apart"),
+        (("counts", 5), -4, "TypeError: -4 is no address"),
         (("guest",), None, "TypeError: None is no text"),
         (("areas", 0, 2), None, "TypeError: None is no text"),
         (("devices",), [[1]], "ValueError: not enough values to unpack (expected 2, got 1)"),
@@ -220,3 +222,14 @@ def test_the_free_lists_of_a_machine_are_read_from_its_memory():
     assert BARE.free_lists() == []
     assert Machine("half", WORLD.memory, (), pools=(Pool("free", BASE),)).free_lists() == []
     assert Machine("half", WORLD.memory, (), free_range=(BASE, BASE + PAGE)).free_lists() == []
+
+
+@pytest.mark.parametrize(("width", "stride"), [(1, 0), (4, 0), (4, 24), (8, 9)])
+def test_counts_are_read_side_by_side_or_as_parts_of_records(width: int, stride: int):
+    memory = Memory.anonymous(PAGE, BASE)
+    for number in range(10):
+        memory.write(BASE + 100 + number * (stride or width), (number + 3).to_bytes(width, "little"))
+    counts = Counts("refs", BASE + 100, width, 10, BASE, stride)
+    assert counts.values(memory, 99).tolist() == list(range(3, 13))
+    assert counts.values(memory, 4).tolist() == [3, 4, 5, 6]
+    assert Counts("none", BASE, width, 0, BASE, stride).values(memory, 4).tolist() == []

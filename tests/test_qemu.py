@@ -19,7 +19,7 @@ import pytest
 import pagebook.sources.ram
 from elves import EXECUTE, READ, build_elf
 from fake_qemu import LINUX, FakeMonitor, FakeStub, Guest, entry, guest, open_for
-from pagebook.errors import BadTarget, SourceLost
+from pagebook.errors import BadTarget, PagebookError, SourceLost
 from pagebook.memory import FetchedRegion
 from pagebook.scan import scan
 from pagebook.source import Source
@@ -223,6 +223,29 @@ def test_a_monitor_of_the_command_line_tells_where_ram_is_and_what_the_harts_do(
     assert set(fake.asked) == {"info mtree -f", f"gpa2hva {BASE:#x}", "info registers -a"}
 
 
+def test_ram_at_a_second_address_and_less_than_a_page_of_it_do_not_count(scene: Scene):
+    child = scene.start()
+    fake = scene.monitor(child)
+    fake.answers["info mtree -f"] += (
+        "  0000000000000000-00000000000000ff (prio 0, ram): small\n"
+        f"  {BASE + (1 << 30):016x}-{BASE + (1 << 30) + SIZE - 1:016x} (prio 0, ram): board.ram\n"
+    )
+    host = f"Host virtual address for {BASE + (1 << 30):#x} (board.ram) is {child.host[0]:#x}\n"
+    fake.answers[f"gpa2hva {BASE + (1 << 30):#x}"] = host
+    source = scene.find(f"qmp:{fake.path}").look()
+    assert [(r.base, r.size, r.name) for r in source.memory.regions] == [(BASE, SIZE, "board.ram")]
+    same_tables(source)
+
+
+def test_a_monitor_that_names_addresses_of_another_process_is_not_believed(scene: Scene):
+    child = scene.start()
+    fake = scene.monitor(child)
+    fake.answers[f"gpa2hva {BASE:#x}"] = f"Host virtual address for {BASE:#x} (board.ram) is 0x1000\n"
+    source = scene.find(f"qmp:{fake.path}").look()
+    assert source.memory.regions[0].name == "ram"
+    same_tables(source)
+
+
 USER = MODEL.spaces[-1].table
 
 
@@ -283,7 +306,7 @@ def test_ram_that_the_system_refuses_comes_through_the_monitor_with_the_reason(
     refuse(monkeypatch, "mem")
     source = scene.find().look()
     assert source.remarks[0].startswith(
-        "RAM is read through QEMU's monitor, a thousand times slower: the memory of QEMU 5"
+        "RAM is read through QEMU's monitor, some hundred times slower: the memory of QEMU 5"
     )
     same_tables(source)
 
@@ -513,6 +536,40 @@ def test_a_kernel_that_is_no_elf_file_is_not_given(scene: Scene):
     (scene.path / "kernel/kernel").write_bytes(b"MZ not an ELF file")
     scene.start()
     assert scene.find().look().kernel is None
+
+
+def test_a_kernel_file_whose_headers_lie_proves_nothing(scene: Scene):
+    (scene.path / "kernel").mkdir()
+    lies = build_elf([(BASE, 1 << 62, 1 << 63, READ | EXECUTE, b"x" * 9)], entry=BASE)
+    for kernel in (lies, lies[:80], b"\x7fELF" + bytes(60)):
+        (scene.path / "kernel/kernel").write_bytes(kernel)
+        scene.start(parts=(SIZE, SIZE), data=RAM + RAM)
+        assert "none holds the kernel's code" in scene.find().look().remarks[0]
+        for name in ("maps", "mem", "pagemap", "fd", "root"):
+            (scene.proc / "5" / name).unlink()
+
+
+@pytest.mark.parametrize("kind", ["ram", "file,mem-path=/dev/null,share=on"])
+def test_a_backend_of_no_size_is_told(scene: Scene, kind: str):
+    scene.start("-object", f"memory-backend-{kind},id=m,size=0", "-machine", "memory-backend=m")
+    with pytest.raises(BadTarget, match="QEMU 5 has no block of 0 for its RAM"):
+        scene.find()
+
+
+@pytest.mark.parametrize("tree", [
+    "0000000000000000-ffffffffffffffff (prio 0, ram): all",
+    "0000000000000000-00007fffffffffff (prio 0, ram): much",
+    "ff00000000000000-ff00000000000fff (prio 0, ram): high",
+    "0000000080000fff-0000000080000000 (prio 0, ram): backwards",
+    "0000000000000000-0000000000001fff (prio 0, ram): a\n  0000000000001000-0000000000001fff (prio 0, ram): b",
+    "nothing at all",
+])  # fmt: skip
+def test_a_monitor_that_tells_tales_of_ram_is_a_clear_error(scene: Scene, tree: str):
+    (scene.proc / "self").mkdir(parents=True)
+    fake = scene.monitor(None)
+    fake.answers["info mtree -f"] = f"FlatView #0\n  {tree}\n"
+    with pytest.raises(PagebookError):
+        scene.find(f"qmp:{fake.path}").look().memory.read64(0)
 
 
 def test_a_block_smaller_than_ram_is_told(scene: Scene):

@@ -128,6 +128,16 @@ def test_a_kernel_s_map_of_ram_tells_its_own_pointers():
     assert f"memory holds its address in the kernel's map of RAM ({offset:+#x}) once" in found.evidence
 
 
+def test_one_format_is_taken_for_all_where_the_bytes_fit_two():
+    world, roots = kernel_and_processes(SV48)
+    lone, middle, last = (world.frame() for _ in range(3))
+    world.put(lone, 1, world.pointer(middle))
+    world.put(middle, 1, world.pointer(last))
+    world.put(last, 1, SV48.pte(BASE, V | R | A))  # a 2 MiB page, or in Sv39 one of 4 KiB
+    found = dict(best(find_roots(world.memory)))
+    assert found == {root: SV48 for root in (*roots, lone)}
+
+
 def test_tables_that_others_point_to_are_no_roots_and_a_root_may_point_to_itself():
     world, roots = kernel_and_processes(SV39)
     world.put(roots[0], 300, world.pointer(roots[0]))

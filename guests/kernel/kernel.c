@@ -2,7 +2,8 @@
 // one chosen way, says on the UART what it built, turns the MMU on, and counts for ever.
 //
 // What it says, a line each, numbers in hexadecimal:
-//   text START END            the kernel's own code
+//   image START ETEXT END     the kernel's own bytes, and where its code ends
+//   device START END          where it knows of a device
 //   root SPACE PA
 //   map SPACE VA PA SIZE FLAGS    a leaf, with the low eight bits of its PTE
 //   problem SPACE KIND VA PTE_PA PTE    a valid PTE that no walk can use
@@ -185,7 +186,7 @@ static void make_user(struct space *user, const char *name)
   map(user, 0x2000, take(), 0, R | W | U);
   map(user, 0x3000, take(), 0, R | U);
   for (u64 va = 0x200000; va < 0x206000; va += PAGE)
-    map(user, va, take(), 0, R | W | U);
+    map(user, va, take(), 0, R | U);
   map(user, trampoline(), (u64)text_start, 0, R | X);
 }
 
@@ -241,7 +242,7 @@ static void do_wrong(struct space *kernel, struct space *first, struct space *se
     map(first, HERE, take(), 0, R | W | X | U);
     break;
   case USER_IN_KERNEL:
-    map(kernel, HERE, take(), 0, R | U);
+    map(kernel, -0x80000000UL + PAGE, take(), 0, R | U);
     break;
   case TEXT_WRITABLE:
     map(kernel, HERE, (u64)text_start, 0, R | W);
@@ -277,9 +278,16 @@ void main(void)
     stop("at a choice that it does not know");
   for (u64 frame = FRAMES_END; frame > FRAMES_START; frame -= PAGE)
     release(frame - PAGE);
-  say("text");
+  say("image");
   say_number((u64)text_start);
   say_number((u64)text_end);
+  say_number((u64)data_end);
+  say("\ndevice");
+  say_number((u64)UART);
+  say_number((u64)UART + PAGE);
+  say("\ndevice");
+  say_number(DEVICES);
+  say_number(DEVICES + size_at(2));
   say("\n");
   make_kernel(&kernel);
   make_user(&first, "first");

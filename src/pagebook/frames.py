@@ -221,7 +221,7 @@ class FreeList:
     def chain(self) -> Chain:
         """The list as far as it is one: up to where it leaves the allocator's range, or comes back to itself."""
         words, base, start, stop = self._words, self._base, self.start, self.stop
-        most = (stop - start >> PAGE_SHIFT) + 1
+        most = max(stop - start >> PAGE_SHIFT, 0) + 1
         listed: list[int] = []
         pa = self.head
         while start <= pa < stop and not pa & PAGE_MASK and len(listed) < most:

@@ -119,7 +119,10 @@ class FetchedRegion(Region):
         self._mapping = _sparse(size)
         self._room = memoryview(self._mapping)
         self._fixed: Pages = np.frombuffer(self._room.toreadonly(), dtype="<u8").reshape(-1, PAGE_SIZE // 8)
-        self._here = np.zeros(size >> PAGE_SHIFT, dtype=np.bool_)
+        try:
+            self._here = np.zeros(size >> PAGE_SHIFT, dtype=np.bool_)
+        except MemoryError as error:
+            raise _no_room(size, "out of memory") from error
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - asked only for slots that are still empty
         if name not in ("data", "words", "words32", "pages"):
@@ -184,7 +187,7 @@ def _sparse(size: int) -> mmap.mmap:
     try:
         buffer = mmap.mmap(-1, size, flags=flags)
     except OSError as error:
-        raise BadAddress(f"there is no room for a copy of {size_text(size)} of memory: {error.strerror}") from error
+        raise _no_room(size, error.strerror) from error
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
         with suppress(OSError):
             buffer.madvise(mmap.MADV_NOHUGEPAGE)
@@ -200,6 +203,10 @@ def _untouched(size: int) -> mmap.mmap:
         with suppress(OSError):
             buffer.madvise(mmap.MADV_HUGEPAGE)
     return buffer
+
+
+def _no_room(size: int, reason: str | None) -> BadAddress:
+    return BadAddress(f"there is no room for a copy of {size_text(size)} of memory: {reason}")
 
 
 class Memory:

@@ -639,14 +639,6 @@ def a_count_of_eight_bytes_is_wrong_in_a_kernel_that_counts_one_more() -> Machin
     return counted(-2, 8, 1)
 
 
-@seed("PB104")
-def a_free_frame_is_counted() -> Machine:
-    k, _, _ = cow()
-    m = with_counts(k, machine(k), 2)
-    k.memory.write16(COUNTS + 2 * (k.kmem.head - KERNBASE >> 12), 1)
-    return m
-
-
 @seed("PB105")
 def fork_left_w_in_the_parents_pte() -> Machine:
     k, parent, _ = cow()

@@ -103,9 +103,8 @@ def free_but_mapped(evidence: Evidence) -> Iterator[Hits]:
 def count_differs(evidence: Evidence) -> Iterator[Hits]:
     """Frames that the kernel counts otherwise than it maps them.
 
-    A kernel may count from 1 or from 0: what most frames with one mapping say is taken for right.  Free frames may
-    have any lower count; some kernels let the first kfree of each count down to -1.  Where most frames do not agree
-    nothing is told.
+    A kernel may count from 1 or from 0: what most frames with one mapping say is taken for right.  Where there is no
+    such majority nothing is told; and nothing of free frames, whose counts a kernel may leave as they were.
     """
     counts = evidence.machine.counts
     if counts is None:
@@ -117,22 +116,9 @@ def count_differs(evidence: Evidence) -> Iterator[Hits]:
     by_frame[numbers] = values
     ones = used[uses[used] == 1]
     usual = _majority(by_frame[ones] - 1)
-    if usual is None:
-        return
-    wrong = used[by_frame[used] - uses[used] != usual]
-    yield _count_hits(evidence, wrong, by_frame, uses, counts.name, usual)
-    free = numbers[evidence.free[numbers]] if evidence.knows_free else numbers[:0]
-    resting = _majority(by_frame[free])
-    if resting is not None and resting <= usual:
-        wrong = free[(by_frame[free] > usual) & (uses[free] == 0)]
-        yield frame_hits(
-            evidence.frames.pas(wrong),
-            lambda place: (
-                f"{_frames(place)} at {place.pa:#x} {place.verb('is', 'are')} free and counted {place.fact} in "
-                f"{counts.name}, as if still used"
-            ),
-            fact=by_frame[wrong],
-        )
+    if usual is not None:
+        wrong = used[by_frame[used] - uses[used] != usual]
+        yield _count_hits(evidence, wrong, by_frame, uses, counts.name, usual)
 
 
 def _count_hits(

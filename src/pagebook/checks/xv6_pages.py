@@ -154,8 +154,9 @@ def text_made_writable(evidence: Evidence) -> Iterator[Hits]:
     leaves = evidence.leaves
     own = _pages(evidence).inside & evidence.user
     code, writable = own & (leaves["flags"] & X != 0), leaves["flags"] & W != 0
-    if not (own & ~code).any():
-        return
+    symbols = evidence.machine.symbols
+    if not (own & ~code).any() or ("exec" in symbols and "flags2perm" not in symbols):
+        return  # this kernel gives every page every right; what cannot be written is shared for now
     names = np.array([space.name.partition(".")[0] for space in evidence.spaces] or [""])
     sealed = code & ~writable & (leaves["rsw"] == 0)
     wrong = code & writable & np.isin(names[leaves["space"]], np.unique(names[leaves["space"][sealed]]))

@@ -45,7 +45,7 @@ def cli() -> None:
     pagebook walk 0x80000000      one address, level by level
     pagebook walk 0x2ff8 --space sh --access store    which rule decides an access
     pagebook owners 0x87f56000    whose a frame is, and who maps it
-    pagebook roots ram.img@0x80000000    where page tables start, when nothing is known
+    pagebook roots m.core         where page tables start, when nothing is known
     pagebook diff old.core new.core    what changed
     pagebook watch qemu           the same, as it happens
     pagebook translate 0 0x1000   many addresses, a row out for each

@@ -26,8 +26,8 @@ def roots(target: str, name: str | None, most: int, as_json: bool) -> int:
     --root PA:FORMAT after each make the other verbs read that table. Exit status 1 when no root is found.
 
     \b
-    pagebook roots ram.img@0x80000000
-    pagebook maps ram.img@0x80000000 --root 0x87fff000:sv39
+    pagebook roots m.core
+    pagebook roots qemu                a raw image is FILE@0x80000000
     """
     from pagebook.cli.opening import open_source
     from pagebook.cli.output import bar, print_json, print_lines

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from pagebook.errors import BadFile, BadTarget, PagebookError
@@ -124,16 +125,14 @@ def _table(memory: Memory, va: int, tables: list[AddressSpace], note: Vmcoreinfo
 
 def _roots(va: int, tables: list[AddressSpace], note: Vmcoreinfo | None) -> Iterator[tuple[int, Format]]:
     for table in tables:
-        try:
-            root = table.translate(va)
-        except PagebookError:
-            continue
-        if root is not None:
-            yield root, table.format
-    root = note.image_pa(va) if note else None
+        with suppress(PagebookError):
+            found = table.translate(va)
+            if found is not None:
+                yield found, table.format
     format = FORMATS.get(f"sv{note.numbers.get('VA_BITS', 0)}") if note else None
-    if root is not None and format is not None:
-        yield root, format
+    if note and format:
+        for root in note.image_pas(va):
+            yield root, format
 
 
 def _shifted(file: Vmlinux, note: Vmcoreinfo) -> dict[str, int]:

@@ -24,6 +24,7 @@ from pagebook.table import AddressSpace
 from pagebook.units import PAGE_SIZE
 
 USUAL = (SV39, SV48, SV57)
+NEAR = 5  # points by which a guest's one format outweighs another
 MOST_CANDIDATES = 1024
 MOST_MAPPINGS = 1 << 18  # of one candidate, in its scan
 MOST_SCANNED = 1 << 22  # of all; those after that are judged by the survey alone
@@ -39,7 +40,7 @@ class Candidate:
 
     root: int
     format: Format
-    score: float
+    score: int
     evidence: tuple[str, ...]
     mappings: int
     tables: int
@@ -79,11 +80,15 @@ def find_roots(
     if not chosen:
         return []
     reasons = _Reasons(survey, chosen, current)
+    return _each_once([reasons.candidate(rooted) for rooted in chosen])
+
+
+def _each_once(candidates: list[Candidate]) -> list[Candidate]:
+    """Each frame in its likeliest format, which is that of the best candidate where the two are near; best first."""
+    usual = max(candidates, key=lambda c: c.score).format
     best: dict[int, Candidate] = {}
-    for rooted in chosen:
-        candidate = reasons.candidate(rooted)
-        if candidate.root not in best or candidate.score > best[candidate.root].score:
-            best[candidate.root] = candidate
+    for candidate in sorted(candidates, key=lambda c: -c.score - NEAR * (c.format == usual)):
+        best.setdefault(candidate.root, candidate)
     return sorted(best.values(), key=lambda c: (-c.score, c.root))
 
 
@@ -152,7 +157,7 @@ class _Reasons:
             mapped, tables = int(self.survey.leaves[top][rooted.row]), int(self.survey.tables[top][rooted.row])
         reasons = [*self._names(rooted), *self._mapped(mapped, tables), *self._scanned(rooted), *self._shared(rooted)]
         reasons.sort(key=lambda reason: -reason.points)
-        score = round(sum(reason.points for reason in reasons), 1)
+        score = round(sum(reason.points for reason in reasons))
         return Candidate(rooted.pa, rooted.fmt, score, tuple(reason.words for reason in reasons), mapped, tables)
 
     def _names(self, rooted: _Rooted) -> Iterator[Reason]:

@@ -21,6 +21,7 @@ _LINE = re.compile(r"(SYMBOL|NUMBER)\(([\w.]+)\)=(?:0x)?(-?[0-9a-f]+)", re.ASCII
 _MOST = 64
 _STEP = 1 << 14  # pages looked at in one go
 _WORD = 1 << 64
+_FIRMWARE = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,16 @@ class Vmcoreinfo:
     symbols: dict[str, int] = field(default_factory=dict)
     numbers: dict[str, int] = field(default_factory=dict)
 
-    def image_pa(self, va: int) -> int | None:
-        """The physical address of ``va`` in the kernel's image, as far as the kernel tells how it is placed."""
-        offset = self.numbers.get("va_kernel_pa_offset")
-        return None if offset is None else (va - offset) % _WORD
+    def image_pas(self, va: int) -> Iterator[int]:
+        """Where ``va``, an address in the kernel's image, may be: as far as the kernel tells, and else guessed.
+
+        Kernels that do not tell start where RAM does, or 2 MiB after that, where the firmware ends.
+        """
+        if "va_kernel_pa_offset" in self.numbers:
+            yield (va - self.numbers["va_kernel_pa_offset"]) % _WORD
+        elif "phys_ram_base" in self.numbers and "KERNEL_LINK_ADDR" in self.numbers:
+            for start in (self.numbers["phys_ram_base"], self.numbers["phys_ram_base"] + _FIRMWARE):
+                yield (va - self.numbers["KERNEL_LINK_ADDR"] + start) % _WORD
 
 
 def find(memory: Memory) -> Iterator[Vmcoreinfo]:

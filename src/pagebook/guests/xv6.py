@@ -15,11 +15,11 @@ import numpy as np
 
 from pagebook.errors import BadAddress, BadTarget, OutsideMemory
 from pagebook.guests.kernelfile import KernelFile, kernel_file
-from pagebook.guests.xv6counts import Found, find_counts, free_sample
-from pagebook.guests.xv6frames import Remark, kernel_table, named_frames, pools, word
+from pagebook.guests.xv6counts import find_counts, free_sample
+from pagebook.guests.xv6frames import kernel_table, named_frames, pools, word
 from pagebook.guests.xv6layout import Layout, layout_of
 from pagebook.guests.xv6spaces import Spaces
-from pagebook.machine import Area, Counts, Machine
+from pagebook.machine import Area, Machine
 from pagebook.memory import Memory
 from pagebook.source import Source
 from pagebook.sv import SV39, Format, decode_satp
@@ -91,8 +91,8 @@ def _look(source: Source, kernel: KernelFile, layout: Layout) -> Reading:
     witnesses = lambda: spaces.witnesses(free_sample(memory, lists, free))  # noqa: E731
     tallied = find_counts(memory, kernel, layout, witnesses, free, remarks)
     areas = named_frames(memory, kernel, layout)
-    if tallied and tallied.counts.start >= kernel.symbols["end"]:
-        areas.append(Area(tallied.counts.start, tallied.stride * tallied.frames, "kernel counts of frames"))
+    if tallied and tallied.start >= kernel.symbols["end"]:
+        areas.append(Area(tallied.start, tallied.step * tallied.length, "kernel counts of frames"))
     if "panicked" in kernel.symbols and word(memory, kernel.symbols["panicked"], 4):
         remarks("the kernel has panicked")
     machine = Machine(
@@ -104,21 +104,10 @@ def _look(source: Source, kernel: KernelFile, layout: Layout) -> Reading:
         areas=tuple(areas),
         pools=lists,
         free_range=free,
-        counts=_plain(tallied, remarks),
+        counts=tallied,
         guest="xv6",
     )
     return Reading(machine, remarks.said())
-
-
-def _plain(found: Found | None, remark: Remark) -> Counts | None:
-    """The counts, when they stand side by side."""
-    if found is None or found.stride == found.counts.width:
-        return found.counts if found else None
-    remark(
-        f"{found.counts.name} has counts of frames in records of {found.stride} bytes, which pagebook does not compare "
-        "with its own"
-    )
-    return None
 
 
 class _Remarks:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,14 +40,6 @@ def free_sample(memory: Memory, found: tuple[Pool, ...] | None, free: tuple[int,
     return np.array([pa for pool in found or () for pa in follow(memory, pool.head, free, SAMPLE)], U64)
 
 
-class Found(NamedTuple):
-    """Counts of so many frames, and the bytes from one to the next: more than their width where each has a lock."""
-
-    counts: Counts
-    frames: int
-    stride: int
-
-
 def find_counts(
     memory: Memory,
     kernel: KernelFile,
@@ -56,14 +47,14 @@ def find_counts(
     witnesses: Callable[[], Witnesses],
     free: tuple[int, int],
     remark: Remark,
-) -> Found | None:
+) -> Counts | None:
     """The kernel's count of uses for each frame, when there is exactly one array of numbers that can be it.
 
     ``witnesses`` is called when there is an array that may be.
     """
     start, stop = free
     pointed = {at for mark in layout.marks if start <= (at := word(memory, mark)) < stop and not at & PAGE_MASK}
-    passed: list[Found] = []
+    passed: list[Counts] = []
     seen = None
     for tally in layout.tallies:
         at = word(memory, tally.address) if tally.indirect else tally.address
@@ -74,16 +65,16 @@ def find_counts(
             seen = seen or witnesses()
             passed += _judged(memory, tally, at, bases, seen, stop, remark)
     if len(passed) > 1:
-        names = " and ".join(found.counts.name for found in passed)
+        names = " and ".join(found.name for found in passed)
         remark(f"{names} can each be the kernel's count of uses, and none is used; {_told_as(passed[0])}")
     return passed[0] if len(passed) == 1 else None
 
 
 def _judged(
     memory: Memory, tally: Tally, at: int, bases: list[int], witnesses: Witnesses, stop: int, remark: Remark
-) -> list[Found]:
+) -> list[Counts]:
     """These numbers as counts from the one base that the witnesses bear out, or from the one that was told."""
-    fitting: list[tuple[int, Found]] = []
+    fitting: list[tuple[int, Counts]] = []
     verdict = None
     for base in bases:
         numbers = _numbers(memory, tally, at, stop - base >> PAGE_SHIFT)
@@ -93,19 +84,19 @@ def _judged(
         if verdict and tally.base is not None:
             remark(f"{tally.name} was told to be counts of frames, but {verdict}")
         if verdict is None or tally.base is not None:
-            counts = Counts(tally.name, at, tally.width, len(numbers), base)
-            fitting.append((misfits, Found(counts, len(numbers), tally.stride)))
+            stride = 0 if tally.stride == tally.width else tally.stride
+            fitting.append((misfits, Counts(tally.name, at, tally.width, len(numbers), base, stride)))
     best = [found for misfits, found in fitting if misfits == min(fitting)[0]]
     if len(best) > 1:
-        froms = " or from ".join(f"{found.counts.base:#x}" for found in best)
+        froms = " or from ".join(f"{found.base:#x}" for found in best)
         remark(f"{tally.name} may count frames from {froms}, and is not used; {_told_as(best[0])}")
     elif not best and verdict and tally.entries and _sounds(tally.name):
         remark(f"{tally.name} has a number for each frame, but is not taken for counts of their uses: {verdict}")
     return best if len(best) == 1 else []
 
 
-def _told_as(found: Found) -> str:
-    return f"tell which with --offsets, as in {found.counts.name}.base={found.counts.base:#x}"
+def _told_as(found: Counts) -> str:
+    return f"tell which with --offsets, as in {found.name}.base={found.base:#x}"
 
 
 def _sounds(name: str) -> bool:

@@ -96,21 +96,31 @@ def find_ram(process: Process | None, monitor: Monitor | None, kernel: str | Non
 def _otherwise(monitor: Monitor | None, refused: BadTarget) -> Ram:
     if monitor is None:
         raise refused
-    return _through(monitor, (f"RAM is read through QEMU's monitor, a thousand times slower: {refused}",))
+    return _through(monitor, (f"RAM is read through QEMU's monitor, some hundred times slower: {refused}",))
 
 
 def _told(monitor: Monitor | None, blocks: Sequence[Block]) -> tuple[list[Place], tuple[str, ...]] | None:
-    """What a monitor says; None when there is none, or it speaks of addresses that the process does not have."""
-    places = []
-    for pa, size, name in ram_in(monitor.ask("info mtree -f")) if monitor else []:
+    """What a monitor says; None when there is none, or it speaks of addresses that the process does not have.
+
+    RAM that is seen at a second address too is given once, at the first.
+    """
+    places: list[Place] = []
+    for pa, size, name in _pages_of_ram(monitor) if monitor else []:
         host = host_address_in(monitor.ask(f"gpa2hva {pa:#x}")) if monitor else None
         for block in (*blocks, *joined(blocks)):
-            if host is not None and block.host <= host and host + size <= block.end and not (pa | size) & PAGE_MASK:
-                places.append(Place(pa, block.part(host, size), name))
+            if host is not None and block.host <= host and host + size <= block.end:
+                part = block.part(host, size)
+                if part not in [place.block for place in places]:
+                    places.append(Place(pa, part, name))
                 break
         else:
             return None
     return (places, ()) if places else None
+
+
+def _pages_of_ram(monitor: Monitor) -> list[tuple[int, int, str]]:
+    """The (physical address, size, name) of all RAM that is whole pages."""
+    return [one for one in ram_in(monitor.ask("info mtree -f")) if not (one[0] | one[1]) & PAGE_MASK]
 
 
 def _sought(
@@ -128,7 +138,7 @@ def _sought(
     taken: list[Block] = []
     for parts in _parts(options):
         size = sum(size for _, _, size in parts)
-        fits = [b for b in fitting(blocks, options.blocks[len(taken)]) if b not in taken]
+        fits = [b for b in fitting(blocks, options.blocks[len(taken)]) if b not in taken] if size else []
         if not fits:
             raise BadTarget(
                 f"QEMU {process.pid} has no block of {size_text(size)} for its RAM, which -m or -object gives it"
@@ -177,7 +187,7 @@ def _named_files(process: Process) -> Ram | None:
     for backend, parts in zip(options.blocks, _parts(options), strict=True):
         path = process.file(backend.path) if backend.path and backend.shared and backend.kind == "file" else None
         view = None
-        if path:
+        if path and backend.size:
             with suppress(OSError, ValueError):
                 view = map_file(Path(path), backend.size)
         if view is None:
@@ -199,8 +209,9 @@ def _evidence(process: Process, memory: ProcessMemory | None, block: Block, pa: 
         return bytes(room)
 
     with suppress(SourceLost):
-        if kernel and _holds(kernel, pa, block.size, read):
-            return True
+        with suppress(OSError, OverflowError):  # a file that is gone by now, or whose headers lie
+            if kernel and _holds(kernel, pa, block.size, read):
+                return True
         return any(read(at, 4) == _FDT for at in range(0, block.size, _FDT_STEP))
     return False
 
@@ -234,9 +245,7 @@ def _code_pages(kernel: str) -> list[tuple[int, int]]:
 
 def _through(monitor: Monitor, remarks: tuple[str, ...]) -> Ram:
     """RAM by the monitor alone, which must stay connected."""
-    ranges = [
-        (pa, size, name) for pa, size, name in ram_in(monitor.ask("info mtree -f")) if not (pa | size) & PAGE_MASK
-    ]
+    ranges = _pages_of_ram(monitor)
     if not ranges:
         raise BadTarget(f"the monitor at {monitor.where} names no RAM; does the machine have any?")
     reader = MonitorMemory(monitor)

@@ -17,7 +17,7 @@ def text(name: str, found: Sequence[Candidate], shown: int) -> Iterator[Line]:
         yield [
             (f"  {candidate.root:#x}", "address"),
             (f"  {candidate.format.name}", ""),
-            (f"  score {candidate.score:.1f}", "rights"),
+            (f"  score {candidate.score}", "rights"),
             (f"  --root {candidate.root:#x}:{candidate.format.name.lower()}", "dim"),
         ]
         for reason in candidate.evidence:
