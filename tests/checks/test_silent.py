@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from seeds import (
+    COUNTS,
     IMAGE_NAMES,
     MEGA,
     PAGE,
@@ -19,6 +20,7 @@ from seeds import (
     named,
     pte_of,
     put,
+    share,
     super_machine,
     superpage,
     unnamed,
@@ -119,6 +121,25 @@ def test_copy_on_write_with_counts_of_any_width_that_start_anywhere(width: int, 
     silent(with_counts(k, machine(k), width, usual))
     change(k, child, 0x3000, add=W, to=fresh(k))  # the child stored to its stack, and has a copy of its own
     silent(with_counts(k, machine(k), width, usual))
+
+
+def test_free_frames_that_were_never_used_may_be_counted_minus_one() -> None:
+    k, _, _ = cow()
+    m = with_counts(k, machine(k), 4)
+    for pa in k.kmem.frames()[100:].tolist():
+        k.memory.write32(COUNTS + 4 * (pa - KERNBASE >> 12), 0xFFFF_FFFF)
+    silent(m)
+
+
+def test_copy_on_write_in_a_kernel_that_gives_every_page_every_right() -> None:
+    k = forked()
+    for p in k.proc:
+        for va in range(0, p.sz, PAGE) if p.pagetable else ():
+            change(k, p, va, add=R | W | X)
+    parent, child = named(k, "sh"), named(k, "sh", 1)
+    share(k, parent, child)
+    change(k, child, 0, add=W, to=fresh(k))
+    silent(machine(k))
 
 
 def test_counts_of_which_nothing_can_be_made_are_left_alone() -> None:

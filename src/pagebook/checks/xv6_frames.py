@@ -140,6 +140,10 @@ def _count_hits(
     )
 
 
+def _signed(value: int) -> int:
+    return value - (1 << 32) if value >> 31 else value
+
+
 def _counted(evidence: Evidence) -> tuple[npt.NDArray[np.int64], Indices]:
     """The guest's counts of frames of RAM, and the numbers of these frames."""
     counts = evidence.machine.counts

@@ -146,22 +146,28 @@ def shared_and_writable(evidence: Evidence) -> Iterator[Hits]:
 
 
 def text_made_writable(evidence: Evidence) -> Iterator[Hits]:
-    """Pages of code that can be written, in programs whose code cannot be elsewhere; constants that can be."""
+    """Pages of code or constants that can be written.
+
+    Which these are, the program's file says; without it, that the same program has code elsewhere that cannot be
+    written and that no copy-on-write has marked.  Kernels that give every page every right are left alone.
+    """
     leaves = evidence.leaves
-    code = _pages(evidence).inside & evidence.user & (leaves["flags"] & X != 0)
-    writable = leaves["flags"] & W != 0
+    own = _pages(evidence).inside & evidence.user
+    code, writable = own & (leaves["flags"] & X != 0), leaves["flags"] & W != 0
     symbols = evidence.machine.symbols
-    if not (code & ~writable).any() or ("exec" in symbols and "flags2perm" not in symbols):
+    if not (own & ~code).any() or ("exec" in symbols and "flags2perm" not in symbols):
         return  # this kernel gives every page every right; what cannot be written is shared for now
     names = np.array([space.name.partition(".")[0] for space in evidence.spaces] or [""])
-    kept = np.unique(names[leaves["space"][code & ~writable]])
-    wrong = code & writable & np.isin(names[leaves["space"]], kept)
+    sealed = code & ~writable & (leaves["rsw"] == 0)
+    wrong = code & writable & np.isin(names[leaves["space"]], np.unique(names[leaves["space"][sealed]]))
     for number, space in enumerate(evidence.spaces):
-        parts = {area.name for area in space.areas}
-        for area in space.areas if space.pid is not None else ():
-            # A program linked with -N has one segment, with every right.
-            if area.name in ("text", "constants") and "data" in parts:
-                wrong = wrong | evidence.within(number, area.start, area.size) & evidence.user & writable
+        parts = {area.name for area in space.areas} & {"text", "data"}
+        if parts:
+            wrong &= leaves["space"] != number
+        # A program linked with -N has one segment, with every right.
+        for area in space.areas if len(parts) == 2 and space.pid is not None and sealed.any() else ():
+            if area.name in ("text", "constants"):
+                wrong |= evidence.within(number, area.start, area.size) & own & writable
     yield mapping_hits(
         leaves[wrong],
         lambda place: (
