@@ -141,7 +141,7 @@ def _places(rows: Columns | None) -> npt.NDArray[np.uint64]:
     """Each mapping's va, with its level where va has its page offset: a page and a superpage there are two things."""
     if rows is None:
         return np.empty(0, dtype=U64)
-    places: npt.NDArray[np.uint64] = rows["va"] | rows["level"].astype(U64)
+    places: npt.NDArray[np.uint64] = rows["va"] + rows["level"].astype(U64)
     return places
 
 
