@@ -82,13 +82,15 @@ def pairs() -> list[tuple[Path, Path]]:
     then.table.map(0x1000, 4096, loose[2], R | W | U)
     then.table.map(0x2000, 4096, loose[0], R | W)
     then.table.protect(0x3000, 4096, R)
-    plain, one, two, three = [
-        FOLDER / f"diff.{name}.core" for name in ("plain", "one", "two", "three")
+    none, plain, one, two, few_frames = [
+        FOLDER / f"diff.{name}.core" for name in ("none", "plain", "one", "two", "few")
     ]  # fmt: skip
-    for path, world, pid in ((plain, first, None), (one, first, 1), (two, then, 1), (three, few, 2)):
+    write_core(Machine("m", first.memory, ()), none)
+    write_core(Machine("m", few.memory, ()), few_frames)
+    for path, world, pid in ((plain, first, None), (one, first, 1), (two, then, 1)):
         space = Space("s", world.table, pid=pid, size=pid and 0x2000)
         write_core(Machine("m", world.memory, (space,)), path)
-    return [(one, two), (two, three), (plain, one), (one, plain), (three, two)]
+    return [(one, two), (none, one), (one, none), (none, plain), (few_frames, none), (none, few_frames)]
 
 
 def broken() -> Path:

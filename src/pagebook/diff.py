@@ -119,15 +119,10 @@ def _mappings(found: Scan | None) -> Columns | None:
     return None if found is None else found.mappings
 
 
-_NONE = np.empty(0, dtype=U64)
-
-
 def _space(old: Space | None, new: Space | None, before: Columns | None, after: Columns | None) -> SpaceChange:
-    # A page and a superpage at one address are two things: the level goes where va has its page offset.
-    was, now = (_NONE if rows is None else rows["va"] | rows["level"].astype(U64) for rows in (before, after))
-    _, at_old, at_new = np.intersect1d(was, now, assume_unique=True, return_indices=True)
-    came = _runs(after, np.setdiff1d(np.arange(len(now)), at_new))
-    went = _runs(before, np.setdiff1d(np.arange(len(was)), at_old))
+    was, now = _places(before), _places(after)
+    at_old, at_new = _in_both(was, now)
+    came, went = _runs(after, _others(len(now), at_new)), _runs(before, _others(len(was), at_old))
     moved: list[Moved] = []
     rights: list[Moved] = []
     if before is not None and after is not None:
@@ -139,11 +134,37 @@ def _space(old: Space | None, new: Space | None, before: Columns | None, after: 
     return SpaceChange(old, new, came, went, moved, rights)
 
 
-def _runs(rows: Columns | None, chosen: npt.NDArray[np.intp]) -> Rows:
+Indices = npt.NDArray[np.intp]
+
+
+def _places(rows: Columns | None) -> npt.NDArray[np.uint64]:
+    """Each mapping's va, with its level where va has its page offset: a page and a superpage there are two things."""
+    if rows is None:
+        return np.empty(0, dtype=U64)
+    places: npt.NDArray[np.uint64] = rows["va"] | rows["level"].astype(U64)
+    return places
+
+
+def _in_both(old: npt.NDArray[np.uint64], new: npt.NDArray[np.uint64]) -> tuple[Indices, Indices]:
+    """Where the values that two arrays have in common stand in each; no array has a value twice."""
+    if np.array_equal(old, new):
+        return np.arange(len(old)), np.arange(len(new))
+    _, at_old, at_new = np.intersect1d(old, new, assume_unique=True, return_indices=True)
+    return at_old, at_new
+
+
+def _others(count: int, chosen: Indices) -> Indices:
+    """The numbers below ``count`` that are not chosen."""
+    rest = np.ones(count, dtype=np.bool_)
+    rest[chosen] = False
+    return np.flatnonzero(rest)
+
+
+def _runs(rows: Columns | None, chosen: Indices) -> Rows:
     return merge(rows[chosen] if rows is not None else np.empty(0, [("va", "<u8")]))
 
 
-def _moved(before: Columns, after: Columns, at_old: npt.NDArray[np.intp], at_new: npt.NDArray[np.intp]) -> list[Moved]:
+def _moved(before: Columns, after: Columns, at_old: Indices, at_new: Indices) -> list[Moved]:
     """Pairs of mappings of one address, neighbours that differ in the same way as one."""
     if not len(at_old):
         return []
@@ -166,7 +187,7 @@ def _frames(old: Ledger, new: Ledger) -> Iterator[Handed]:
     named = {_key(space): _owner(space) for ledger in (old, new) for space in ledger.machine.spaces}
     keys, names = list(named), list(named.values())
     (pfns, was), (others, now) = (_codes(ledger, keys) for ledger in (old, new))
-    every = np.union1d(pfns, others)
+    every = pfns if np.array_equal(pfns, others) else np.union1d(pfns, others)
     both = []
     for some, codes in ((pfns, was), (others, now)):
         column = np.full(len(every), NO_ROLE * (len(names) + 1), dtype=np.int64)

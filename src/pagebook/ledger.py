@@ -23,7 +23,7 @@ from pagebook.sv import U
 from pagebook.units import PAGE_SHIFT, PAGE_SIZE, page_up
 
 NOBODY = -1
-LEAST_BUDGET = 1 << 23
+LEAST_BUDGET = 1 << 22  # a kernel table of 128 MiB for each of 64 processes is half of it
 
 FRAME = np.dtype([("pfn", "<u8"), ("role", "u1"), ("owner", "<i4"), ("level", "u1"), ("refs", "<u4")])
 """A row of the frames table: ``owner`` is an index into the machine's spaces or NOBODY, ``level`` that of a page table,

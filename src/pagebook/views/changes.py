@@ -7,9 +7,9 @@ from typing import Any
 
 from pagebook.diff import Difference, Handed, Moved, SpaceChange, own_name
 from pagebook.ledger import Role
-from pagebook.machine import Machine, Space
+from pagebook.machine import Area, Machine, Space
 from pagebook.scan import Rows
-from pagebook.sv import flags_text
+from pagebook.sv import A, D, flags_text
 from pagebook.units import size_text
 from pagebook.views.data import Json, document
 from pagebook.views.facts import name_of
@@ -99,17 +99,32 @@ def _what(change: SpaceChange) -> list[str]:
 
 def _runs(sign: str, rows: Rows, space: Space) -> Iterator[Line]:
     areas = tuple(sorted(space.areas))
-    for va, pa, size, flags in rows[["va", "pa", "size", "flags"]][:MOST_LINES].tolist():
-        name = name_of(areas, va, size)
+    for number, (va, pa, size, flags, scattered, name) in enumerate(_neighbours(rows, areas)):
+        if number == MOST_LINES:
+            yield [(f"  {sign} and more", "dim")]
+            return
         yield [
             (f"  {sign} ", "title"),
             (f"{va:#x}-{va + size:#x}", "address"),
-            (f" -> {pa:#x} {size_text(size)}", ""),
+            (f" -> {'scattered from ' if scattered else ''}{pa:#x} {size_text(size)}", ""),
             (f" {flags_text(flags, RIGHTS)}", "rights"),
             (f"  {name}" if name else "", ""),
         ]
-    if len(rows) > MOST_LINES:
-        yield [(f"  {sign} and {len(rows) - MOST_LINES} more", "dim")]
+
+
+def _neighbours(rows: Rows, areas: tuple[Area, ...]) -> Iterator[tuple[int, int, int, int, bool, str]]:
+    """Runs that follow each other in va with the same rights and name as one, wherever they lead to."""
+    start = None
+    for va, pa, size, flags in rows[["va", "pa", "size", "flags"]].tolist():
+        name = name_of(areas, va, size)
+        if start and va == start[0] + start[2] and (flags & ~(A | D), name) == (start[3], start[5]):
+            start = (start[0], min(start[1], pa), start[2] + size, start[3], True, name)
+            continue
+        if start:
+            yield start
+        start = (va, pa, size, flags & ~(A | D), False, name)
+    if start:
+        yield start
 
 
 def _moved(sign: str, one: Moved) -> Line:
