@@ -27,6 +27,7 @@ LEAF = np.dtype([("space", "<i4"), *((name, MAPPING[name]) for name in MAPPING.n
 STACK = "stack of "
 UNUSED_STACK = ", unused"
 DEAD = "unused"
+MOST_LEAVES = 1 << 20  # of a space, beside two for each frame
 KERNELS = ("", "the kernel's image", "a device's queue", "a kernel stack", "a trapframe", "a page table")
 IMAGE, QUEUE, STACK_FRAME, TRAPFRAME, TABLE_FRAME = range(1, 6)
 Mask = npt.NDArray[np.bool_]
@@ -93,9 +94,25 @@ class Evidence:
         self.frames = FrameNumbers(machine.memory)
 
     @cached_property
+    def refused(self) -> frozenset[int]:
+        """Spaces with more mappings than memory explains, one by one or together: their leaves are not looked at."""
+        each, room = MOST_LEAVES + 2 * len(self.frames), 2 * (MOST_LEAVES + 2 * len(self.frames))
+        refused = set()
+        for number, found in enumerate(self.ledger.scans):
+            if found is None or len(found.mappings) > min(each, room):
+                refused.add(number)
+            else:
+                room -= len(found.mappings)
+        return frozenset(refused)
+
+    @cached_property
     def leaves(self) -> Columns:
         """Every leaf of every space, rows of LEAF; those of a space by ascending va, the spaces in their order."""
-        scans = [(number, found.mappings) for number, found in enumerate(self.ledger.scans) if found is not None]
+        scans = [
+            (number, found.mappings)
+            for number, found in enumerate(self.ledger.scans)
+            if found is not None and number not in self.refused
+        ]
         numbers = [np.full(len(mappings), number, dtype=np.int32) for number, mappings in scans]
 
         def column(name: str) -> npt.NDArray[Any]:

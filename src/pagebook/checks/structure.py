@@ -180,8 +180,7 @@ def _why_no_root(evidence: Evidence, root: int) -> str:
 
 def too_many_mappings(evidence: Evidence) -> Iterator[Hits]:
     """Spaces that list more mappings than memory can explain."""
-    refused = [number for number, found in enumerate(evidence.ledger.scans) if found is None]
-    numbers = np.array(sorted({*refused, *evidence.tables.cut}), dtype=np.int32)
+    numbers = np.array(sorted({*evidence.refused, *evidence.tables.cut}), dtype=np.int32)
     yield space_hits(
         numbers, np.array([evidence.spaces[number].table.root for number in numbers], dtype=U64), _too_many
     )

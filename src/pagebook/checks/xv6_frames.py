@@ -30,7 +30,7 @@ def leaked_frame(evidence: Evidence) -> Iterator[Hits]:
     machine = evidence.machine
     if not evidence.knows_free or machine.free_range is None or any(chain.broken for chain in evidence.ledger.chains):
         return
-    if evidence.ledger.refused or not evidence.processes.any():  # hostile, or a kernel that has only begun to boot
+    if evidence.refused or not evidence.processes.any():  # hostile, or a kernel that has only begun to boot
         return
     start, stop = machine.free_range
     spans = evidence.frames.spans(np.array([page_up(start)], U64), np.array([max(stop - page_up(start), 0)], U64))
@@ -134,7 +134,7 @@ def _count_hits(
         evidence.frames.pas(wrong),
         lambda place: (
             f"{_frames(place)} at {place.pa:#x} {place.verb('has', 'have')} {place.fact >> 32} "
-            f"mapping{'s' * (place.fact >> 32 != 1)} and {place.fact & 0xFFFF_FFFF} in {name}{offset}"
+            f"mapping{'s' * (place.fact >> 32 != 1)} and {_signed(place.fact & 0xFFFF_FFFF)} in {name}{offset}"
         ),
         fact=uses[wrong].astype(U64) << U64(32) | by_frame[wrong].astype(U64) & U64(0xFFFF_FFFF),
     )

@@ -194,7 +194,7 @@ def stack_guard(evidence: Evidence) -> Iterator[Hits]:
         for area in named:
             here = evidence.within(number, area.start, area.size)
             yield mapping_hits(leaves[here & evidence.user], _guard_usable)
-        if named or evidence.ledger.scans[number] is None:
+        if named or number in evidence.refused:
             continue
         own = np.flatnonzero((leaves["space"] == number) & pages.inside)
         sp = pointers.get(number, 0)
@@ -327,7 +327,7 @@ def _missing(evidence: Evidence, at: Mask, places: np.ndarray, what: str) -> Ite
         number
         for number, space in enumerate(evidence.spaces)
         if evidence.processes[number] and number not in having and not evidence.damaged[number]
-        if evidence.ledger.scans[number] is not None and space.state != BEING_FREED
+        if number not in evidence.refused and space.state != BEING_FREED
     ]
     yield place_hits(
         np.array(lost, dtype=np.int32), places[lost],
