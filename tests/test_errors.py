@@ -17,7 +17,7 @@ CLASSES = [found for _, found in inspect.getmembers(errors, inspect.isclass)]
 def test_the_tree_has_the_branches_that_its_users_catch():
     assert {found.__name__ for found in CLASSES} == {
         "PagebookError", "BadAddress", "OutsideMemory", "ReadOnlyMemory", "AlreadyMapped", "NotMapped", "NotATable",
-        "OutOfFrames", "BadFrame", "TooManyMappings", "BadFile", "BadTarget", "Panic",
+        "OutOfFrames", "BadFrame", "TooManyMappings", "BadFile", "BadTarget", "SourceLost", "Panic",
     }  # fmt: skip
 
 

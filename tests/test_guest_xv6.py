@@ -28,7 +28,7 @@ from fake_xv6 import (
     Shape,
 )
 from pagebook.errors import BadFile, BadTarget, PagebookError
-from pagebook.guests import kernelfile, xv6
+from pagebook.guests import kernelfile
 from pagebook.guests.kernelfile import kernel_file
 from pagebook.guests.xv6 import Reading, read, recognised
 from pagebook.ledger import Ledger, Role
@@ -402,6 +402,19 @@ def test_a_root_in_a_frame_that_was_freed_is_a_space_and_no_error(filling, tmp_p
     assert sum(Ledger(found).counts().values()) == fake.shape.ram // PAGE
 
 
+def test_a_page_table_that_an_unused_slot_has_kept_is_a_space(tmp_path):
+    fake = Fake(Shape(), tmp_path)
+    fake.build()
+    source = fake.source()
+    root = fake.k.proc[1].pagetable
+    fake.memory.write64(fake.address(5, "pagetable"), root)
+    fake.memory.write64(fake.address(6, "pagetable"), 0x123)
+    found, remarks = read(source, fake.path)
+    assert (found.spaces[-1].name, found.spaces[-1].state, found.spaces[-1].table.root) == ("slot 5", "unused", root)
+    assert len(found.spaces) == 4
+    assert remarks == ()
+
+
 def test_a_torn_name_is_cut_and_cleaned(tmp_path):
     fake = Fake(Shape(), tmp_path)
     fake.build()
@@ -450,28 +463,6 @@ def test_what_does_not_fit_is_said(field, value, words, tmp_path):
     assert any(words in remark for remark in remarks), remarks
     assert [s.name for s in found.spaces] == ["kernel", "init", "sh"]
     Ledger(found)
-
-
-def test_what_a_live_guest_has_put_right_at_the_second_look_is_not_said(tmp_path, monkeypatch):
-    fake = Fake(Shape(), tmp_path)
-    fake.build()
-    source = fake.source(live=True)
-    fake.memory.write64(fake.address(1, "kstack"), 0x5000)
-    assert len(read(source, fake.path).remarks) == 1
-    looks = []
-    first = xv6._look
-
-    def moving(*words: Any) -> Reading:
-        looks.append(first(*words))
-        fake.memory.write64(fake.address(1, "kstack"), fake.k.proc[1].kstack)
-        return looks[-1]
-
-    monkeypatch.setattr(xv6, "_look", moving)
-    found, remarks = read(source, fake.path)
-    assert remarks == ()
-    assert len(looks) == 2 and found is looks[1].machine
-    fake.memory.write64(fake.address(1, "kstack"), 0x5000)
-    assert len(read(replace(source, live=False), fake.path).remarks) == 1
 
 
 def test_memory_in_pieces_is_read_as_far_as_the_first_goes(tmp_path):

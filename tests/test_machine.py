@@ -117,6 +117,7 @@ def test_a_note_of_another_version_or_no_note_at_all_is_refused(note: Any, versi
             "ValueError: not enough values to unpack (expected 4, got 1)",
         ),
         (("pools", 0), ["free", 0, 5], "ValueError: frames of 5 bytes"),
+        (("pools", 1, 2), 1 << 50, "ValueError: frames of 1125899906842624 bytes"),
         (("pools", 1, 2), 3 << 20, "ValueError: frames of 3145728 bytes"),
         (("pools", 1, 0), 1, "TypeError: 1 is no text"),
         (("counts", 2), 3, "ValueError: counts of 3 bytes"),

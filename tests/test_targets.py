@@ -11,8 +11,11 @@ from calls import saved
 from elves import EXECUTE, READ, build_elf
 from pagebook.errors import BadAddress, BadFile, BadTarget, Panic
 from pagebook.examples import rules_machine
-from pagebook.machine import to_note
-from pagebook.targets import MODEL, ModelOptions, boot_model, open_target
+from pagebook.machine import Hart, to_note
+from pagebook.memory import Memory
+from pagebook.source import Source
+from pagebook.sv import SV39
+from pagebook.targets import MODEL, ModelOptions, boot_model, open_target, opened
 from pagebook.xv6 import boot as xv6
 from pagebook.xv6.programs import INIT
 
@@ -118,3 +121,26 @@ def test_progress_counts_the_ram_that_booting_fills() -> None:
     opened: list[int] = []
     open_target("xv6", ModelOptions(ram=8 << 20), opened.append)
     assert opened == counts
+
+
+def test_what_is_said_of_a_guest_that_moves_is_what_two_looks_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = Memory.anonymous(1 << 16)
+    said = [("lasting", "for a moment"), ("another moment", "lasting"), ("lasting",), ("new", "lasting"), ()]
+    looks = iter(said)
+
+    class Moving:
+        find = classmethod(lambda cls, words: cls())
+        frozen = close = staticmethod(lambda: None)
+
+        def look(self) -> Source:
+            return Source("moving", memory, (Hart(0, SV39.satp(0x8000_0000)),), live=True, remarks=next(looks))
+
+    monkeypatch.setattr("pagebook.sources.qemu.Qemu", Moving)
+    with opened("qemu") as target:
+        assert target.live
+        target.look()
+        assert target.remarks == ["lasting"]
+        target.look()
+        target.look()
+        assert target.remarks == ["lasting"]
+    assert list(looks) == []

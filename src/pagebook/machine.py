@@ -22,6 +22,7 @@ from pagebook.table import AddressSpace
 from pagebook.units import PAGE_SIZE
 
 NOTE_VERSION = 2
+MOST_BLOCK = 1 << 30  # bytes of a free block: the largest superpage that anybody hands out
 
 
 class Area(NamedTuple):
@@ -224,7 +225,7 @@ def _hart(entry: Any) -> Hart:  # noqa: ANN401
 
 def _pool(entry: Any) -> Pool:  # noqa: ANN401
     name, head, size = entry
-    if _whole(size) < PAGE_SIZE or size & size - 1:
+    if not PAGE_SIZE <= _whole(size) <= MOST_BLOCK or size & size - 1:
         raise ValueError(f"frames of {size} bytes")
     return Pool(_text(name), _whole(head), size)
 

@@ -6,6 +6,7 @@ A `Target` can be looked at again and again: what is running has moved by then, 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from pagebook.errors import BadTarget
 from pagebook.examples import rules_machine
-from pagebook.guests.choosing import GuestOptions, read_guest
+from pagebook.guests.choosing import GuestOptions, Reading, read_guest
 from pagebook.machine import Machine
 from pagebook.source import Source
 from pagebook.xv6 import boot as xv6
@@ -24,6 +25,7 @@ from pagebook.xv6.programs import read_kernel, read_program
 MODEL = "xv6"
 EXAMPLES = "rules"
 RUNNING = "qemu"
+PAUSE = 0.02  # seconds between two looks at what moves
 
 Progress = Callable[[int], None]
 
@@ -135,19 +137,27 @@ def _as_machine(
 
     def machine() -> Machine:
         found = look()
-        said: tuple[str, ...] = ()
         if isinstance(found, Source):
-            said = found.remarks
-            found, more = read_guest(found, guest)
-            said += more
+            found, said = _read(found, guest)
+            if live and set(said) - set(remarks):  # it moved while it was read: what is so is so again
+                time.sleep(PAUSE)
+                again = look()
+                assert isinstance(again, Source)
+                said = tuple(one for one in said if one in _read(again, guest).remarks)
+            remarks.extend(one for one in said if one not in remarks)
         elif guest != GuestOptions():
             raise BadTarget(
                 f"{name!r} was saved by pagebook and says itself where its tables are; leave out the options"
             )
-        remarks.extend(one for one in said if one not in remarks)
         return found
 
     return Target(name, machine, live, frozen, remarks)
+
+
+def _read(source: Source, guest: GuestOptions) -> Reading:
+    """What runs there, and all that is to be said of it."""
+    found = read_guest(source, guest)
+    return found._replace(remarks=source.remarks + found.remarks)
 
 
 Outside = tuple[Callable[[], Source | Machine], bool, Callable[[], AbstractContextManager[None]]]

@@ -50,7 +50,7 @@ def cli() -> None:
     pagebook watch qemu           the same, as it happens
     pagebook translate 0 0x1000   many addresses, a row out for each
     pagebook fault --scause 15 --stval 0 --sepc 8     a panic's numbers, explained
-    pagebook check                what is wrong in tables and frames; "rule PB101" tells more
+    pagebook check                what is wrong; "rule PB101" tells about a rule
     pagebook pte 0x21fdd0c7       a PTE taken apart; satp does so with satp
     pagebook quiz                 a table, an access, and a question
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core

@@ -57,7 +57,7 @@ def translate(
     hart: dict[str, bool],
     **model: Any,  # noqa: ANN401
 ) -> int:
-    """Translate many addresses, a row out for each row in.
+    """Translate many addresses, a row for each.
 
     The addresses are words here, lines of FILE, or lines of standard input. A word that is no address is the TARGET;
     write ./cafe when a file's name looks like one.

@@ -17,7 +17,7 @@ from pagebook.errors import BadAddress, BadTarget, OutsideMemory
 from pagebook.guests.kernelfile import KernelFile, kernel_file
 from pagebook.guests.xv6counts import find_counts, free_sample
 from pagebook.guests.xv6frames import kernel_table, named_frames, pools, word
-from pagebook.guests.xv6layout import Layout, layout_of
+from pagebook.guests.xv6layout import layout_of
 from pagebook.guests.xv6spaces import Spaces
 from pagebook.machine import Area, Machine
 from pagebook.memory import Memory
@@ -46,9 +46,9 @@ def recognised(symbols: Collection[str]) -> bool:
 def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, int] | None = None) -> Reading:
     """The xv6 in ``source``, whose kernel is the ELF file ``kernel``, read already or a path.
 
-    ``offsets`` stand in for debugging information, as docs/guests.md describes.  A live guest moves while it is read:
-    what does not fit is said of it only if a second look finds the same.  BadTarget when that is no kernel of xv6, when
-    memory does not hold it, or when its layout cannot be known; BadFile when the file cannot be read.
+    ``offsets`` stand in for debugging information, as docs/guests.md describes.  A live guest moves while it is read,
+    so what does not fit may be so only for a moment.  BadTarget when that is no kernel of xv6, when memory does not
+    hold it, or when its layout cannot be known; BadFile when the file cannot be read.
     """
     if not isinstance(kernel, KernelFile):
         kernel = kernel_file(kernel)
@@ -59,15 +59,6 @@ def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, 
             "kernel as it was linked"
         )
     layout = layout_of(kernel, offsets)
-    found = _look(source, kernel, layout)
-    if source.live and found.remarks:
-        before, found = found, _look(source, kernel, layout)
-        return Reading(found.machine, tuple(remark for remark in found.remarks if remark in before.remarks))
-    return found
-
-
-def _look(source: Source, kernel: KernelFile, layout: Layout) -> Reading:
-    """The machine as it is now."""
     remarks = _Remarks()
     memory = source.memory
     _check_text(memory, kernel, remarks)

@@ -7,7 +7,8 @@ be a space is left out, and what does not fit is said.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +47,10 @@ class Process:
 
 
 class Processes:
-    """The process table: ``live`` are those in use, ``kstacks`` and ``pids`` those of every slot."""
+    """The process table: ``live`` are those in use, ``kstacks`` and ``pids`` those of every slot.
+
+    ``left`` are the page tables that unused slots have, by slot: a kernel should have let go of them.
+    """
 
     def __init__(self, memory: Memory, table: ProcTable, remark: Remark) -> None:
         octets = _octets(memory, table)
@@ -58,6 +62,8 @@ class Processes:
         self.used: npt.NDArray[np.bool_] = ~np.isin(states, np.array(unused, U64))
         self.kstacks = present.get("kstack", nothing)
         self.pids = present.get("pid", nothing)
+        left = np.flatnonzero(~self.used & (present["pagetable"] != 0))
+        self.left = dict(zip(left.tolist(), present["pagetable"][left].tolist(), strict=True))
         self.live: list[Process] = []
         for slot in np.flatnonzero(self.used).tolist():
             value = int(states[slot])
@@ -155,7 +161,13 @@ class Spaces:
             spaces.append(Space(names[p.slot], table, areas, p.pid, p.sz if sized else None, symbols, p.state))
             spaces += self._other_tables(p, names[p.slot])
             self._check(p)
-        return tuple(spaces)
+        return (*spaces, *self._left())
+
+    def _left(self) -> Iterator[Space]:
+        """The page tables that unused slots have still."""
+        for slot, root in self.processes.left.items():
+            with suppress(PagebookError):  # what can be no table is no trap for anybody
+                yield Space(f"slot {slot}", AddressSpace(self.memory, root, self.format), pid=0, size=0, state="unused")
 
     def witnesses(self, free: npt.NDArray[np.uint64]) -> Witnesses:
         """The frames that processes map below their size, once or more often, and these that are free."""

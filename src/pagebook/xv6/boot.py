@@ -156,7 +156,15 @@ def machine(k: Kernel) -> Machine:
     layout = k.layout
     spaces = [Space("kernel", k.table(k.kernel_pagetable), tuple(_kernel_areas(k)))] if k.kernel_pagetable else []
     spaces += [
-        Space(_space_name(k, p), k.table(p.pagetable), tuple(_user_areas(p)), p.pid, p.sz, _user_symbols(k, p))
+        Space(
+            _space_name(k, p),
+            k.table(p.pagetable),
+            tuple(_user_areas(p)),
+            p.pid,
+            p.sz,
+            _user_symbols(k, p),
+            p.state.value,
+        )
         for p in k.proc
         if p.state is not State.UNUSED and p.pagetable
     ]
