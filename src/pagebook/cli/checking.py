@@ -31,7 +31,7 @@ def check(
     as_json: bool,
     **model: Any,  # noqa: ANN401
 ) -> int:
-    """Find what is wrong with TARGET: a linter for page tables.
+    """Find what is wrong in page tables.
 
     Each finding names its rule, the place, what is wrong and what to do; "pagebook rule PB101" tells more. A guest that
     runs moves while it is read: it is looked at again and again, and only what stays is reported. With --freeze it is

@@ -20,7 +20,9 @@ from pagebook.cli.words import NOT_MAPPED, OK, json_option
 )
 @json_option
 def roots(target: str, name: str | None, most: int, as_json: bool) -> int:
-    """Search all memory of TARGET for the roots of page tables, and say what speaks for each.
+    """Search memory for the roots of page tables.
+
+    All of TARGET's memory is searched, and the roots come ranked.
 
     Nothing need be known of what runs there: every frame is judged by its bytes. The likeliest come first; the words
     --root PA:FORMAT after each make the other verbs read that table. Exit status 1 when no root is found.
