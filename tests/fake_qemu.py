@@ -257,11 +257,8 @@ DESCRIPTIONS = {
 class FakeStub(Listener):
     """A gdbstub over ``harts``, each (satp, privilege, pc); it stops the guest when somebody connects."""
 
-    def __init__(
-        self, harts: list[tuple[int, int, int]], *, ram: tuple[int, bytes] = (0, b""), running: bool = True
-    ) -> None:
+    def __init__(self, harts: list[tuple[int, int, int]], *, running: bool = True) -> None:
         self.harts = harts
-        self.ram = ram
         self.running = running
         self.asked: list[str] = []
         self.special: dict[str, str] = {}
@@ -314,11 +311,6 @@ class FakeStub(Listener):
             return b"".join(n.to_bytes(8, "little") for n in (*range(1000, 1032), pc)).hex()
         if text in ("p1c2", "p41"):
             return (satp if text == "p1c2" else privilege).to_bytes(8, "little").hex()
-        if text == "Qqemu.PhyMemMode:1":
-            return "OK"
-        if text.startswith("m"):
-            at, count = (int(word, 16) for word in text[1:].split(","))
-            return self.ram[1][at - self.ram[0] : at - self.ram[0] + count].hex()
         if text.startswith("D"):
             self.running = True
             return "OK"

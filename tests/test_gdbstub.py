@@ -1,4 +1,4 @@
-"""The gdbstub's client: registers and physical memory, and a guest that goes on as it was."""
+"""The gdbstub's client: registers, and a guest that goes on as it was."""
 
 from __future__ import annotations
 
@@ -44,31 +44,6 @@ def test_a_guest_is_stopped_meanwhile_and_then_as_it_was(running: bool):
         assert ("D;1" in fake.asked) == running
 
 
-def test_physical_memory_is_read_in_packets_that_qemu_takes():
-    data = bytes(range(256)) * 20
-    with open_for(FakeStub(HARTS, ram=(0x8000_0000, data))) as fake:
-        client = stub(fake)
-        room = bytearray(5000)
-        client.read_into(0x8000_0010, memoryview(room))
-        assert room == data[16:5016]
-        assert [word for word in fake.asked if word[0] in "mQ"] == [
-            "Qqemu.PhyMemMode:1", "m80000010,800", "m80000810,800", "m80001010,388",
-        ]  # fmt: skip
-        with pytest.raises(SourceLost, match="says '' for bytes at 0x90000000"):
-            client.read_into(0x9000_0000, memoryview(room))
-        client.detach()
-
-
-def test_a_stub_without_physical_mode_reads_nothing():
-    with open_for(FakeStub(HARTS)) as fake:
-        fake.special["Qqemu"] = ""
-        client = stub(fake)
-        with pytest.raises(SourceLost, match="reads no physical memory"):
-            client.read_into(0x8000_0000, memoryview(bytearray(8)))
-        assert not [word for word in fake.asked if word.startswith("m")]
-        client.detach()
-
-
 @pytest.mark.parametrize(
     ("special", "expected"),
     [
@@ -89,12 +64,10 @@ def test_what_a_stub_does_not_tell_is_not_known(special: dict[str, str], expecte
 
 
 def test_runs_and_escapes_are_undone():
-    with open_for(FakeStub(HARTS, ram=(0, b""))) as fake:
+    with open_for(FakeStub(HARTS)) as fake:
         fake.special["m"] = "0* 1}\x11f2"  # 0000 1 followed by an escaped 1, then f2
         client = stub(fake)
-        room = bytearray(4)
-        client.read_into(0, memoryview(room))
-        assert room == bytes.fromhex("000011f2")
+        assert client.ask("m0,4") == "000011f2"
         client.detach()
 
 

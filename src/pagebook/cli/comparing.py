@@ -19,7 +19,7 @@ from pagebook.targets import MODEL, Target
 from pagebook.views import changes
 
 DIFFERENT = 1
-FEW = ("rev", "init", "sh", "program", "ram", "nproc")
+OF_THE_MODEL = ("rev", "init", "sh", "program", "ram", "nproc")
 
 
 def diff(old: str, new: str | None, after: float | None, model: Model, as_json: bool) -> int:
@@ -46,7 +46,8 @@ def _for(target: str, other: str, model: Model) -> Model:
     """The options that are meant for ``target``: those of the model not for a guest beside it, nor the other way."""
     if (target == MODEL) == (other == MODEL):
         return model
-    return {name: value for name, value in model.items() if (name in FEW) == (target == MODEL) or name == "kernel"}
+    mine = target == MODEL
+    return {name: value for name, value in model.items() if (name in OF_THE_MODEL) == mine or name == "kernel"}
 
 
 def watch(target: str, interval: float, seconds: float | None, model: Model, as_json: bool) -> int:

@@ -8,7 +8,6 @@ import click
 
 from pagebook.cli.words import json_option, machine_options, target_argument
 
-DIFFERENT = 1
 LEAST_INTERVAL = 0.01
 
 

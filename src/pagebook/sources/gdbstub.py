@@ -1,7 +1,7 @@
-"""A client of QEMU's gdbstub: registers of each hart, and physical memory.
+"""A client of QEMU's gdbstub: registers of each hart.
 
-Connecting stops the guest, and only `detach` lets it go on: this is for those who want it stopped.  Memory is read in
-the stub's physical mode; its virtual reads would set A bits in the guest's page tables, so none is ever made.
+Connecting stops the guest, and only `detach` lets it go on: this is for those who want it stopped.  Memory is not read
+here: virtual reads would set A bits in the guest's page tables.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ LONGEST_ANSWER = 4 << 20
 MOST_HARTS = 4096
 MOST_INCLUDED = 16
 _ESTABLISHED, _CONNECTED = "01", "03"  # in /proc/net/tcp and /proc/net/unix
-MOST_BYTES = 2048  # in one packet: QEMU's are at most 4096 hexadecimal digits
 MOST_DESCRIPTION = 1 << 20
 PRIVILEGES: dict[int | None, str] = {0: "U", 1: "S", 3: "M"}
 _INCLUDE = re.compile(r"<xi:include href=\"([\w.-]+)\"")
@@ -42,7 +41,6 @@ class GdbStub:
         self._buffer = bytearray()
         self._numbers: dict[str, int] | None = None
         self._architecture = ""
-        self._physical = False
         try:
             # A guest that ran is now stopped, and a packet says so before anything is answered.
             self._features = self.ask("qSupported:xmlRegisters=riscv;multiprocess+", greeting_seconds)
@@ -156,22 +154,6 @@ class GdbStub:
             if not answer.startswith("m") or len(answer) < 2:
                 break
         return text
-
-    def read_into(self, pa: int, room: memoryview) -> None:
-        """The bytes from physical address ``pa``."""
-        try:
-            if not self._physical:
-                if self.ask("Qqemu.PhyMemMode:1") != "OK":
-                    raise SourceLost(f"the gdbstub at {self.where} reads no physical memory; take QEMU 4.1 or newer")
-                self._physical = True
-            for low in range(0, len(room), MOST_BYTES):
-                size = min(MOST_BYTES, len(room) - low)
-                answer = self.ask(f"m{pa + low:x},{size:x}")
-                if not re.fullmatch(rf"[0-9a-f]{{{2 * size}}}", answer):
-                    raise SourceLost(f"the gdbstub at {self.where} says {answer[:20]!r} for bytes at {pa + low:#x}")
-                room[low : low + size] = bytes.fromhex(answer)
-        except TimeoutError as error:
-            raise SourceLost(f"the gdbstub at {self.where} does not answer any more") from error
 
 
 def taken(process: Process, where: Socket) -> bool:
