@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from guests.build import ToolMissing, build
 from guests.compare import WRONG, differences
+from guests.harmless import harmless
 from guests.qemu import GuestFailed, running
 from pagebook.sv import SV39, SV48, SV57, Format
 
@@ -31,14 +32,17 @@ def main() -> int:
     start = time.monotonic()
     try:
         with tempfile.TemporaryDirectory() as folder:
-            found = dict(_run(build(Path(folder)), cases))
+            kernel = build(Path(folder))
+            found = dict(_run(kernel, cases))
+            harm = harmless(kernel)
     except ToolMissing as missing:
         print(missing, file=sys.stderr)
         return 2
     print("\n".join(_table(found)))
     wrong = sum(map(bool, found.values()))
     print(f"{len(cases)} boots, {wrong} with differences, {time.monotonic() - start:.0f} s")
-    return 1 if wrong else 0
+    print("\n".join(harm) or "no verb changes a guest")
+    return 1 if wrong or harm else 0
 
 
 def _run(kernel: Path, cases: list[Case]) -> Iterator[tuple[Case, list[str]]]:

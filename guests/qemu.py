@@ -23,10 +23,16 @@ class GuestFailed(Exception):
 
 
 class Guest(NamedTuple):
-    """A running guest: what it ``said`` on its UART, and the QEMU it runs in, as pagebook finds it."""
+    """A running guest: what it ``said`` on its UART, and the QEMU it runs in, as pagebook finds it.
+
+    ``ram`` is the file that is its RAM, where it is one; ``control`` a second QMP socket, which pagebook leaves alone.
+    """
 
     said: Said
     qemu: Qemu
+    pid: int
+    ram: Path | None
+    control: Path
 
     def counts_on(self) -> bool:
         """Whether the guest goes on counting, which it does with the MMU on."""
@@ -41,24 +47,28 @@ class Guest(NamedTuple):
 
 
 @contextmanager
-def running(kernel: Path, choice: int, folder: Path) -> Iterator[Guest]:
-    """The kernel, told ``choice``, as soon as it says that it is ready; it ends with the block."""
-    ram, uart, monitor = folder / "ram", folder / "uart", folder / "qmp"
+def running(kernel: Path, choice: int, folder: Path, *, in_a_file: bool = True) -> Iterator[Guest]:
+    """The kernel, told ``choice``, as soon as it says that it is ready; it ends with the block.
+
+    Its RAM is a file that QEMU shares, or else the process's own.
+    """
+    ram, uart, monitor, control = folder / "ram", folder / "uart", folder / "qmp", folder / "control"
+    backend = f"memory-backend-file,id=ram,size={RAM_BYTES},mem-path={ram},share=on"
     process = subprocess.Popen(
         [
-            tool("qemu-system-riscv64", "qemu-system-misc"), "-M", "virt,memory-backend=ram", "-cpu", "rv64",
+            tool("qemu-system-riscv64", "qemu-system-misc"), "-cpu", "rv64",
+            *(("-M", "virt,memory-backend=ram", "-object", backend) if in_a_file else ("-M", "virt")),
             "-m", f"{RAM_BYTES >> 20}M", "-bios", "none", "-kernel", str(kernel),
-            "-object", f"memory-backend-file,id=ram,size={RAM_BYTES},mem-path={ram},share=on",
             "-device", f"loader,addr={CHOICE:#x},data={choice:#x},data-len=8",
             "-display", "none", "-monitor", "none", "-serial", f"file:{uart}",
-            "-qmp", f"unix:{monitor},server=on,wait=off",
+            "-qmp", f"unix:{monitor},server=on,wait=off", "-qmp", f"unix:{control},server=on,wait=off",
         ],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         told = _wait(process, uart)
         with Qemu.find(f"qemu:{process.pid}") as qemu:
-            yield Guest(told, qemu)
+            yield Guest(told, qemu, process.pid, ram if in_a_file else None, control)
     finally:
         process.kill()
         process.communicate()
