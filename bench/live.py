@@ -2,6 +2,7 @@
 
 The xv6 is one that XV6 names, a folder where it is built; it is started as its own Makefile does, with a gdbstub for
 gdb.  gdb-pt-dump is timed inside gdb, the listing alone; pagebook from a fresh look on, through /proc as it finds it.
+Both are timed by the wall, for gdb waits for QEMU.
 The guest that is watched is our own kernel of `make guests`, which counts in a loop.
 """
 
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from bench.contest import Laps, clock, contest
+from bench.contest import Laps, contest
 from bench.peers import Missing
 from bench.rows import OURS, PYTHON, Goal, Row
 from pagebook import targets
@@ -38,9 +39,9 @@ import json, time
 import gdb
 times = []
 for _ in range({turns}):
-    start = time.thread_time()
+    start = time.perf_counter()
     gdb.execute("pt -satp {satp:#x}", to_string=True)
-    times.append(time.thread_time() - start)
+    times.append(time.perf_counter() - start)
 print("TIMES", json.dumps(times))
 """
 
@@ -58,11 +59,11 @@ def beside_gdb_pt_dump(turns: int) -> tuple[Row, ...]:
             rules = choose((), ())
 
             def ours() -> Laps:
-                start = clock()
+                start = time.perf_counter()
                 runs = list(listing(target.look().space("kernel"), Filter()).runs())
-                between = clock()
+                between = time.perf_counter()
                 report = check(target.look(), rules)
-                end = clock()
+                end = time.perf_counter()
                 assert len(runs) > 60
                 assert len(report.rules) > 30
                 return {WHAT[0]: between - start, WHAT[1]: end - between}
@@ -116,7 +117,7 @@ def _settled(target: targets.Target) -> int:
 
 
 def _in_gdb(port: int, satp: int, turns: int) -> list[float]:
-    """The seconds of processor time that gdb takes for each listing; gdb stops the guest, and lets it go on."""
+    """The seconds that gdb takes for each listing; gdb stops the guest, and lets it go on."""
     gdb, folder = shutil.which("gdb-multiarch"), os.environ.get("GDB_PT_DUMP", "")
     if gdb is None or not (Path(folder) / "pt.py").is_file():
         raise Missing("install gdb-multiarch, clone gdb-pt-dump and name the folder in GDB_PT_DUMP")

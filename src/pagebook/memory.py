@@ -135,8 +135,11 @@ class FetchedRegion(Region):
         """The ``size`` bytes from ``offset``, once their pages are fetched."""
         if size > 0:
             first, last = offset >> PAGE_SHIFT, offset + size - 1 >> PAGE_SHIFT
-            if not self._here[first] or (last > first and not self._here[first : last + 1].all()):
+            if last > first:
                 self._fetch(np.arange(first, last + 1))
+            elif not self._here[first]:  # without arrays: lists are followed so, link by link
+                self._fill(first << PAGE_SHIFT, self._room[first << PAGE_SHIFT : first + 1 << PAGE_SHIFT])
+                self._here[first] = True
         return self._room[offset : offset + size].toreadonly()
 
     def take(self, index: Indices, out: Pages | None = None) -> Pages:

@@ -21,7 +21,7 @@ from pagebook.machine import Counts, Pool
 from pagebook.memory import U64, Memory
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
-SAMPLE = 2048
+SAMPLE = 64
 SLACK = 64
 FEWEST_WITNESSES = 4
 
@@ -36,7 +36,7 @@ class Witnesses:
 
 
 def free_sample(memory: Memory, found: tuple[Pool, ...] | None, free: tuple[int, int]) -> Addresses:
-    """Many of the frames on the free lists, the first of each."""
+    """Some of the frames on the free lists, the first of each."""
     return np.array([pa for pool in found or () for pa in follow(memory, pool.head, free, SAMPLE)], U64)
 
 
