@@ -96,10 +96,11 @@ class FetchedRegion(Region):
     ``fill(offset, room)`` puts the bytes from ``offset`` into ``room``, whole pages of any number, or raises a
     PagebookError.  ``absent()``, where there is one, gives for each page whether it is known to be zeros and need not
     be fetched when all are.  Whoever takes ``data``, ``words``, ``words32`` or ``pages`` takes them all: the rest is
-    then fetched, and the region is as `direct` as any.  A region never looks twice; a fresh look is a fresh region.
+    then fetched, and the region is as `direct` as any.  A region never looks twice; a fresh look is a fresh region.  So
+    what was worked out from its bytes stays true, and ``kept`` is a place for that.
     """
 
-    __slots__ = ("_absent", "_fill", "_fixed", "_here", "_mapping", "_room")
+    __slots__ = ("_absent", "_fill", "_fixed", "_here", "_mapping", "_room", "kept")
 
     def __init__(
         self,
@@ -116,6 +117,7 @@ class FetchedRegion(Region):
         self.writable = self.direct = False
         self._fill = fill
         self._absent = absent
+        self.kept: dict[Any, Any] = {}
         self._mapping = _sparse(size)
         self._room = memoryview(self._mapping)
         self._fixed: Pages = np.frombuffer(self._room.toreadonly(), dtype="<u8").reshape(-1, PAGE_SIZE // 8)
@@ -254,6 +256,12 @@ class Memory:
         return any(region.base <= pa and pa + size <= region.end for region in self.regions) or any(
             device.start <= pa and pa + size <= device.stop for device in self.devices
         )
+
+    @property
+    def kept(self) -> dict[Any, Any] | None:
+        """A place for what was worked out from bytes that never change; None where they may."""
+        only = self.regions[0] if len(self.regions) == 1 else None
+        return only.kept if isinstance(only, FetchedRegion) else None
 
     def _outside(self, pa: int, size: int) -> OutsideMemory:
         where = ", ".join(f"{r.name} {r.base:#x}-{r.end:#x}" for r in self.regions) or "no region at all"

@@ -73,6 +73,17 @@ class _Level(NamedTuple):
 
 def scan(space: AddressSpace, limit: int = DEFAULT_LIMIT) -> Scan:
     """List ``space``; TooManyMappings when it has more than ``limit`` leaves, or as many pointers on one level."""
+    kept = space.memory.kept
+    known: Scan | None = None if kept is None else kept.get((space.root, space.format.name))
+    if known is not None and len(known.mappings) <= limit:
+        return known
+    found = _scan(space, limit)
+    if kept is not None:
+        kept[space.root, space.format.name] = found
+    return found
+
+
+def _scan(space: AddressSpace, limit: int) -> Scan:
     fmt = space.format
     found: list[Columns] = []
     problems: list[Rows] = []

@@ -21,7 +21,7 @@ from pagebook.machine import Counts, Pool
 from pagebook.memory import U64, Memory
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
-SAMPLE = 64
+SAMPLE = 32
 SLACK = 64
 FEWEST_WITNESSES = 4
 

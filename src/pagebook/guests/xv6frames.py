@@ -23,7 +23,7 @@ from pagebook.table import AddressSpace
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_up
 
 SUPERPAGE = 2 << 20
-SAMPLE = 32
+SAMPLE = 8
 LEAST_LIMIT = 1 << 21
 # Where QEMU's virt board has them; a page-table run that touches several is cut there.
 DEVICES = (
