@@ -296,13 +296,13 @@ AREAS = (Area(0, PAGE, "one"), Area(PAGE, PAGE, "two"), Area(2 * PAGE, PAGE, "tw
     ],
 )
 def test_a_run_is_named_by_what_it_touches(start: int, size: int, name: str) -> None:
-    assert facts.name_of(AREAS, start, size) == name
+    assert facts.Names(AREAS).of(start, size) == name
 
 
 def test_many_names_are_counted_from_the_fourth_on() -> None:
     areas = tuple(Area(page * PAGE, PAGE, f"stack {page}") for page in range(6))
-    assert facts.name_of(areas[:4], 0, 1 << 20) == "stack 0, stack 1, stack 2, stack 3"
-    assert facts.name_of(areas, 0, 1 << 20) == "stack 0, stack 1, stack 2 and 3 more"
+    assert facts.Names(areas[:4]).of(0, 1 << 20) == "stack 0, stack 1, stack 2, stack 3"
+    assert facts.Names(areas).of(0, 1 << 20) == "stack 0, stack 1, stack 2 and 3 more"
 
 
 def test_names_come_in_the_order_of_addresses_whatever_the_order_of_areas() -> None:

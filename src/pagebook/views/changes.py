@@ -7,12 +7,12 @@ from typing import Any
 
 from pagebook.diff import Difference, Handed, Moved, SpaceChange, own_name
 from pagebook.ledger import Role
-from pagebook.machine import Area, Machine, Space
+from pagebook.machine import Machine, Space
 from pagebook.scan import Rows
 from pagebook.sv import A, D, flags_text
 from pagebook.units import size_text
 from pagebook.views.data import Json, document
-from pagebook.views.facts import name_of
+from pagebook.views.facts import Names
 from pagebook.views.text import Line, count_text
 
 RIGHTS = "rwxug"
@@ -98,8 +98,8 @@ def _what(change: SpaceChange) -> list[str]:
 
 
 def _runs(sign: str, rows: Rows, space: Space) -> Iterator[Line]:
-    areas = tuple(sorted(space.areas))
-    for number, (va, pa, size, flags, scattered, name) in enumerate(_neighbours(rows, areas)):
+    names = Names(space.areas)
+    for number, (va, pa, size, flags, scattered, name) in enumerate(_neighbours(rows, names)):
         if number == MOST_LINES:
             yield [(f"  {sign} and more", "dim")]
             return
@@ -112,11 +112,11 @@ def _runs(sign: str, rows: Rows, space: Space) -> Iterator[Line]:
         ]
 
 
-def _neighbours(rows: Rows, areas: tuple[Area, ...]) -> Iterator[tuple[int, int, int, int, bool, str]]:
+def _neighbours(rows: Rows, names: Names) -> Iterator[tuple[int, int, int, int, bool, str]]:
     """Runs that follow each other in va with the same rights and name as one, wherever they lead to."""
     start = None
     for va, pa, size, flags in rows[["va", "pa", "size", "flags"]].tolist():
-        name = name_of(areas, va, size)
+        name = names.of(va, size)
         if start and va == start[0] + start[2] and (flags & ~(A | D), name) == (start[3], start[5]):
             start = (start[0], min(start[1], pa), start[2] + size, start[3], True, name)
             continue

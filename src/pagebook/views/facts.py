@@ -5,9 +5,10 @@ Rows are plain tuples and ints; a view only chooses how they look.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,9 +80,9 @@ class Listing:
 
     def runs(self) -> Iterator[Run]:
         """The runs by ascending va, with their names."""
-        areas = tuple(sorted(self.space.areas))
+        names = Names(self.space.areas)
         for va, pa, size, flags, level, pages in _tuples(self.run_rows[list(Run._fields[:-1])]):
-            yield Run(va, pa, size, flags, level, pages, name_of(areas, va, size))
+            yield Run(va, pa, size, flags, level, pages, names.of(va, size))
 
     def problems(self) -> Iterator[Problem]:
         """The problems by ascending va."""
@@ -100,7 +101,9 @@ def listing(space: Space, chosen: Filter, single: bool = False) -> Listing:
     A run is shown whole when any of it is in the address ranges.  TooManyMappings when the tables are hostile.
     """
     found = scan(space.table, MOST_MAPPINGS)
-    mappings = found.mappings[_by_flags(found.mappings["flags"], chosen)]
+    mappings = found.mappings
+    if chosen.has or chosen.lacks:
+        mappings = mappings[_by_flags(mappings["flags"], chosen)]
     rows = _each(mappings) if single else merge(mappings)
     rows = rows[_by_place(rows["va"], rows["pa"], rows["size"], chosen)]
     if len(rows) > MOST_ROWS:
@@ -145,13 +148,21 @@ def _problems(fmt: Format, rows: Rows, chosen: Filter) -> Rows:
     return chosen_rows
 
 
-def name_of(areas: tuple[Area, ...], start: int, size: int) -> str:
-    """The names of the areas, given in order of address, that [start, start + size) touches."""
-    touched = areas[: bisect_left(areas, (start + size,))]
-    names = list(dict.fromkeys(area.name for area in touched if start < area.start + area.size))
-    if len(names) > FIRST_NAMES + 1:
-        return ", ".join(names[:FIRST_NAMES]) + f" and {len(names) - FIRST_NAMES} more"
-    return ", ".join(names)
+class Names:
+    """The names of areas, which may overlap, for any range of addresses."""
+
+    def __init__(self, areas: Iterable[Area]) -> None:
+        self._areas = sorted(areas)
+        self._starts = [area.start for area in self._areas]
+        self._reach = list(accumulate((area.start + area.size for area in self._areas), max))
+
+    def of(self, start: int, size: int) -> str:
+        """The names of the areas that [start, start + size) touches, in order of address."""
+        first, stop = bisect_right(self._reach, start), bisect_left(self._starts, start + size)
+        names = list(dict.fromkeys(a.name for a in self._areas[first:stop] if start < a.start + a.size))
+        if len(names) > FIRST_NAMES + 1:
+            return ", ".join(names[:FIRST_NAMES]) + f" and {len(names) - FIRST_NAMES} more"
+        return ", ".join(names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pagebook.machine import Machine
 from pagebook.sv import flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, page_up, size_text
 from pagebook.views.data import Json, document
-from pagebook.views.facts import name_of
+from pagebook.views.facts import Names
 from pagebook.views.text import RIGHTS, Line, count_text
 
 MOST_RUNS = 1 << 20
@@ -170,7 +170,7 @@ def _who_maps(found: Owners) -> Iterator[Line]:
     ]
     spaces = max(len(use.space.name) for use in uses)
     for use in uses:
-        name = name_of(tuple(sorted(use.space.areas)), use.va, use.size)
+        name = Names(use.space.areas).of(use.va, use.size)
         yield [
             (f"  {use.space.name:<{spaces}}", ""),
             (f"  {use.va:#x}", "address"),
