@@ -29,6 +29,7 @@ TABLE_OUTSIDE, LAST_POINTER, MISALIGNED = PROBLEM_KINDS
 NAPOT_SIZE = 1 << 16
 MOST_MAPPINGS = 1 << 24  # 64 GiB of 4 KiB pages, which may still be few runs
 MOST_ROWS = 1 << 20  # more than anybody reads; hostile tables have them by the hundred million
+LEAST_MAPPINGS, LEAST_ROWS = 1 << 21, 1 << 17  # allowed however small the memory is
 
 
 @dataclass(frozen=True)
@@ -100,18 +101,24 @@ def listing(space: Space, chosen: Filter, single: bool = False) -> Listing:
 
     A run is shown whole when any of it is in the address ranges.  TooManyMappings when the tables are hostile.
     """
-    found = scan(space.table, MOST_MAPPINGS)
+    found = scan(space.table, _explained(space.table.memory, LEAST_MAPPINGS, MOST_MAPPINGS))
     mappings = found.mappings
     if chosen.has or chosen.lacks:
         mappings = mappings[_by_flags(mappings["flags"], chosen)]
     rows = _each(mappings) if single else merge(mappings)
     rows = rows[_by_place(rows["va"], rows["pa"], rows["size"], chosen)]
-    if len(rows) > MOST_ROWS:
+    most = _explained(space.table.memory, LEAST_ROWS, MOST_ROWS)
+    if len(rows) > most:
         raise TooManyMappings(
-            f"{space.name} has {len(rows)} runs to show, more than {MOST_ROWS}: its tables are hostile, or ask for a "
+            f"{space.name} has {len(rows)} runs to show, more than {most}: its tables are hostile, or ask for a "
             "part with --va, --pa, --has or --lacks"
         )
     return Listing(space, len(found.mappings), rows, _problems(space.table.format, found.problems, chosen))
+
+
+def _explained(memory: Memory, least: int, most: int) -> int:
+    """How many mappings a table may have, for a machine of this memory: twice its frames, between the two bounds."""
+    return min(max(2 * sum(region.size >> PAGE_SHIFT for region in memory.regions), least), most)
 
 
 def _by_flags(flags: npt.NDArray[np.uint8], chosen: Filter) -> npt.NDArray[np.bool_]:
@@ -194,7 +201,7 @@ def nodes(space: Space, *, fold: bool, depth: int | None = None) -> Iterator[Nod
 
     TooManyMappings, before anything is given, when the tables are hostile.  Tables outside memory are not entered.
     """
-    scan(space.table, MOST_ROWS)  # here and now, not when the first node is asked for
+    scan(space.table, _explained(space.table.memory, LEAST_ROWS, MOST_ROWS))  # here and now, not when the first node is asked for
     fmt = space.table.format
     return _nodes(space, space.table.root, fmt.levels - 1, 0, fold, fmt.levels if depth is None else depth)
 

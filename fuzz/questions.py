@@ -1,0 +1,193 @@
+"""Every question that the command line asks, asked of a machine in this process, with the truths that must then hold."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from pagebook.checks.looks import check
+from pagebook.checks.registry import RULES
+from pagebook.cli import shown
+from pagebook.diff import compare
+from pagebook.explain import explain, regime_of
+from pagebook.faults import explain_fault
+from pagebook.guests.roots import find_roots
+from pagebook.ledger import Ledger
+from pagebook.machine import Machine, Space
+from pagebook.mmu import Extensions, Kind, Mmu
+from pagebook.rows import Rows, answer
+from pagebook.scan import scan
+from pagebook.sv import Format
+from pagebook.views import access, changes, data, facts, findings, frames, text
+from pagebook.views import roots as views_roots
+
+from calls import call
+
+Question = tuple[str, Callable[[], object]]
+MOST_SPACES = 3
+
+
+class Untrue(Exception):
+    """An answer that cannot be right."""
+
+
+def of_machine(machine: Machine, rng: random.Random) -> Iterator[Question]:
+    """Every question, with chance for the addresses."""
+    for space in machine.spaces[:MOST_SPACES]:
+        yield "maps", lambda space=space: _maps(machine, space, rng)
+        yield "tree", lambda space=space: _tree(machine, space, rng)
+        yield "walk", lambda space=space: _walk(machine, space, rng)
+        yield "access", lambda space=space: _access(machine, space, rng)
+        yield "translate", lambda space=space: _translate(machine, space, rng)
+    yield "owners", lambda: _owners(machine, None)
+    if machine.memory.regions:
+        base = machine.memory.regions[0].base
+        yield "owner", lambda: _owners(machine, (base, base + 1))
+    yield "diff", lambda: _diff(machine)
+    yield "check", lambda: _check(machine)
+    yield "roots", lambda: _roots(machine)
+    cause, stval = rng.choice((0, 2, 5, 7, 12, 13, 15, (1 << 63) | 5, 99)), _address(rng, None)
+    yield "fault", lambda: _fault(machine, cause, stval, _address(rng, None))
+
+
+def _said(lines: Iterator[list[tuple[str, str]]]) -> None:
+    for line in lines:
+        for part, _ in line:
+            shown(part)
+
+
+def _json(document: object) -> None:
+    json.loads(json.dumps(document))
+
+
+def _address(rng: random.Random, fmt: Format | None) -> int:
+    va = rng.choice((0, 0x1000, 1 << 38, (1 << 64) - 1, rng.getrandbits(64), rng.getrandbits(39), 4096 * rng.getrandbits(20)))
+    return fmt.canonical(va) if fmt else va
+
+
+def _maps(machine: Machine, space: Space, rng: random.Random) -> None:
+    pages = rng.random() < 0.3
+    listed = facts.listing(space, facts.Filter(), pages)
+    if rng.random() < 0.5:
+        _said(text.maps(listed))
+    else:
+        _json(data.maps(machine, [listed]))
+    found = scan(space.table, facts.LEAST_MAPPINGS).mappings
+    for row in [rng.randrange(len(found)) for _ in range(4 if len(found) else 0)]:
+        one = found[row : row + 1]
+        va, pa, size = (int(one[name][0]) for name in ("va", "pa", "size"))
+        if pa & size - 1:  # a superpage that no walk can use is told as a problem, too
+            continue
+        inside = rng.randrange(size)
+        again = space.table.translate(va + inside)
+        if again != pa + inside:
+            raise Untrue(f"{va + inside:#x} is listed as {pa + inside:#x} and translated to {again}")
+
+
+def _tree(machine: Machine, space: Space, rng: random.Random) -> None:
+    style = rng.choice((text.tree, text.vmprint, text.vmprint_va))
+    rows = facts.nodes(space, fold=style is text.tree, depth=rng.choice((None, None, 1, 2, 5)))
+    if rng.random() < 0.3:
+        _json(data.tree(machine, space, rows))
+    else:
+        _said(style(space, rows))
+
+
+def _walk(machine: Machine, space: Space, rng: random.Random) -> None:
+    for _ in range(2):
+        found = facts.walk(space, _address(rng, space.table.format))
+        _said(text.walk(found))
+        _json(data.walk(machine, found))
+
+
+def _access(machine: Machine, space: Space, rng: random.Random) -> None:
+    extensions = Extensions(*(rng.random() < 0.5 for _ in range(4)))
+    for _ in range(2):
+        regime = regime_of(space, rng.choice(("U", "S", None)), rng.random() < 0.5, rng.random() < 0.5)
+        kind = rng.choice(list(Kind))
+        size = rng.choice((1, 4, 8)) if kind is not Kind.AMO else rng.choice((4, 8))
+        va = _address(rng, space.table.format) & (1 << space.table.format.xlen) - 1
+        found = explain(Mmu(machine.memory, extensions), space, regime, kind, va, size)
+        _said(access.access(found))
+        _json(data.access(machine, found))
+
+
+def _translate(machine: Machine, space: Space, rng: random.Random) -> None:
+    fmt = space.table.format
+    count, regime = 8, regime_of(space)
+    vas = [_address(rng, fmt) & (1 << fmt.xlen) - 1 for _ in range(count)]
+    flags = np.zeros(count, dtype=np.bool_)
+    rows = Rows(
+        np.full(count, regime.satp, np.uint64), np.array(vas, np.uint64), np.ones(count, np.uint8), flags, flags,
+        np.zeros(count, np.uint8), np.ones(count, np.uint64),
+    )  # fmt: skip
+    found = answer(machine.memory, Extensions(), rows, fmt.xlen)
+    for va, status, pa in zip(vas, found.status.tolist(), found.pa.tolist(), strict=True):
+        one = Mmu(machine.memory, Extensions()).access(regime._replace(priv="S"), Kind.LOAD, va, 1)
+        if (one.cause is None) != (status == 0) or (not status and one.pa != pa):
+            raise Untrue(f"{va:#x}: {one} by one, status {status} and {pa:#x} among many")
+
+
+def _owners(machine: Machine, asked: tuple[int, int] | None) -> None:
+    found = frames.owners(machine, asked)
+    _said(frames.text(found))
+    _json(frames.data(found))
+    total = sum(region.size >> 12 for region in machine.memory.regions)
+    if sum(found.ledger.counts().values()) != total:
+        raise Untrue(f"the roles count {found.ledger.counts()} frames of {total}")
+
+
+def _diff(machine: Machine) -> None:
+    found = compare(Ledger(machine), Ledger(machine))
+    if found:
+        raise Untrue("a machine differs from itself")
+    other = Machine("none", machine.memory, machine.spaces[1:])
+    found = compare(Ledger(machine), Ledger(other))
+    _said(changes.text(found))
+    _json(changes.data(found))
+
+
+def _check(machine: Machine) -> None:
+    report = check(machine, RULES)
+    _said(findings.text(report))
+    _json(findings.data(report))
+    _json(findings.sarif(report))
+
+
+def _roots(machine: Machine) -> None:
+    found = find_roots(machine.memory, None, None, machine.harts)
+    _said(views_roots.text("it", found, 20))
+    _json(views_roots.data("it", found, 20))
+
+
+def _fault(machine: Machine, cause: int, stval: int, sepc: int) -> None:
+    found = explain_fault(machine, Mmu(machine.memory, Extensions()), cause, stval, sepc, None, None)
+    _said(access.fault(found))
+    _json(data.fault(machine, found))
+
+
+def of_command_line(words: list[str], rng: random.Random) -> Iterator[Question]:
+    """Verbs as a user types them."""
+    address, other = hex(_address(rng, None)), rng.choice(("kernel", "hart 0", "sh", "1"))
+    verbs = (
+        ["maps", *words], ["maps", *words, "--pages", "--json"], ["tree", *words, "--space", other],
+        ["walk", address, *words], ["walk", address, *words, "--access", "store", "--json"], ["owners", *words],
+        ["owners", "0x80000000", *words, "--json"], ["check", *words, "--json"], ["check", *words, "--format", "sarif"],
+        ["check", *words], ["diff", words[0], *words], ["translate", address, "0", "--target", *words],
+        ["roots", words[0], "--json"], ["fault", *words, "--scause", "13", "--stval", address, "--sepc", "0x80000000"],
+    )  # fmt: skip
+    for verb in rng.sample(verbs, 3):
+        yield "cli " + verb[0], lambda verb=verb: _call(verb)
+
+
+def _call(words: list[str]) -> None:
+    found = call(words)
+    if "Traceback" in found.out + found.err or found.status not in (0, 1, 2):
+        raise Untrue(f"{words}: {found}")
+    if found.status == 2 and not found.err:
+        raise Untrue(f"{words}: refused without a word")
+    if "--json" in words and found.out:
+        json.loads(found.out)
