@@ -1,4 +1,4 @@
-"""The kinds of images: each makes one from a source of chance, as a way to open it and, where it is a file, its words."""
+"""The kinds of images: each makes one by chance, as a way to open it and, where it is a file, its words."""
 
 from __future__ import annotations
 
@@ -11,6 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from cores import core, filled
+from fake_xv6 import END, GLOBALS, KERNBASE, LONG, PROCS, TALLY, Fake, Shape
+from fuzz import graphs
+from fuzz.damage import EXTREMES, damaged
+from linuxes import BASE as LINUX_BASE
+from linuxes import FakeLinux
 from pagebook.guests.choosing import GuestOptions, read_guest
 from pagebook.machine import Hart, Machine, from_note, to_note
 from pagebook.memory import Memory, Region
@@ -20,13 +26,6 @@ from pagebook.sources.files import open_file
 from pagebook.sv import FORMATS, SV39, Format
 from pagebook.units import PAGE_SIZE
 from pagebook.xv6 import boot as xv6
-
-from cores import core, filled
-from fake_xv6 import END, GLOBALS, KERNBASE, LONG, PROCS, TALLY, Fake, Shape
-from fuzz import graphs
-from fuzz.damage import EXTREMES, damaged
-from linuxes import BASE as LINUX_BASE
-from linuxes import FakeLinux
 from test_sources_kdump import FRAMES, flattened, kdump
 
 Opened = Callable[[], Machine | Source]

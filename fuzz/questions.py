@@ -1,4 +1,4 @@
-"""Every question that the command line asks, asked of a machine in this process, with the truths that must then hold."""
+"""Every question of the command line, asked of a machine in this process, with the truths that must then hold."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from calls import call
 from pagebook.checks.looks import check
 from pagebook.checks.registry import RULES
 from pagebook.cli import shown
@@ -24,10 +25,9 @@ from pagebook.sv import Format
 from pagebook.views import access, changes, data, facts, findings, frames, text
 from pagebook.views import roots as views_roots
 
-from calls import call
-
 Question = tuple[str, Callable[[], object]]
 MOST_SPACES = 3
+MOST_SAMPLED = 1 << 18
 
 
 class Untrue(Exception):
@@ -38,6 +38,7 @@ def of_machine(machine: Machine, rng: random.Random) -> Iterator[Question]:
     """Every question, with chance for the addresses."""
     for space in machine.spaces[:MOST_SPACES]:
         yield "maps", lambda space=space: _maps(machine, space, rng)
+        yield "sampled", lambda space=space: _sampled(space, rng)
         yield "tree", lambda space=space: _tree(machine, space, rng)
         yield "walk", lambda space=space: _walk(machine, space, rng)
         yield "access", lambda space=space: _access(machine, space, rng)
@@ -64,7 +65,9 @@ def _json(document: object) -> None:
 
 
 def _address(rng: random.Random, fmt: Format | None) -> int:
-    va = rng.choice((0, 0x1000, 1 << 38, (1 << 64) - 1, rng.getrandbits(64), rng.getrandbits(39), 4096 * rng.getrandbits(20)))
+    va = rng.choice(
+        (0, 0x1000, 1 << 38, (1 << 64) - 1, rng.getrandbits(64), rng.getrandbits(39), 4096 * rng.getrandbits(20))
+    )
     return fmt.canonical(va) if fmt else va
 
 
@@ -75,7 +78,11 @@ def _maps(machine: Machine, space: Space, rng: random.Random) -> None:
         _said(text.maps(listed))
     else:
         _json(data.maps(machine, [listed]))
-    found = scan(space.table, facts.LEAST_MAPPINGS).mappings
+
+
+def _sampled(space: Space, rng: random.Random) -> None:
+    """Some of what is listed, walked again."""
+    found = scan(space.table, MOST_SAMPLED).mappings
     for row in [rng.randrange(len(found)) for _ in range(4 if len(found) else 0)]:
         one = found[row : row + 1]
         va, pa, size = (int(one[name][0]) for name in ("va", "pa", "size"))

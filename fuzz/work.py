@@ -16,11 +16,10 @@ from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 from types import FrameType
 
-from pagebook.errors import PagebookError
-from pagebook.machine import Machine
-
 from fuzz import answers, questions
 from fuzz.images import Makers
+from pagebook.errors import PagebookError
+from pagebook.machine import Machine
 
 MOST_SECONDS = 5.0  # of processor time, for one question
 MOST_BYTES = 1 << 30
@@ -204,9 +203,11 @@ class Crew:
 
     def line(self, seconds: float) -> str:
         """How far it is."""
-        done, wrong, asked, refused = (int(sum(board[n] for board in self.boards)) for n in (DONE, WRONG, ASKED, REFUSED))
+        done, wrong, asked, refused = (
+            int(sum(board[n] for board in self.boards)) for n in (DONE, WRONG, ASKED, REFUSED)
+        )
         worst, size = max(board[WORST] for board in self.boards), max(board[MEMORY] for board in self.boards)
         return (
-            f"{done} of {self.images} images, {asked} questions, {refused} refused, {wrong} wrong; slowest {worst:.2f} s, "
-            f"most memory {int(size) >> 20} MiB; {seconds:.0f} s, {done / max(seconds, 0.001):.0f} images/s"
+            f"{done} of {self.images} images, {asked} questions, {refused} refused, {wrong} wrong; "
+            f"slowest {worst:.2f} s, most memory {int(size) >> 20} MiB; {seconds:.0f} s, {done / max(seconds, 0.001):.0f} images/s"
         )

@@ -23,7 +23,7 @@ from pagebook.sv import U
 from pagebook.units import PAGE_SHIFT, PAGE_SIZE, page_up
 
 NOBODY = -1
-LEAST_BUDGET = 1 << 22  # a kernel table of 128 MiB for each of 64 processes is half of it
+LEAST_BUDGET, MOST_BUDGET = 1 << 18, 1 << 25  # mappings of all spaces together
 
 FRAME = np.dtype([("pfn", "<u8"), ("role", "u1"), ("owner", "<i4"), ("level", "u1"), ("refs", "<u4")])
 """A row of the frames table: ``owner`` is an index into the machine's spaces or NOBODY, ``level`` that of a page table,
@@ -121,7 +121,7 @@ class Ledger:
         for area in machine.areas:
             role = Role.KERNEL_IMAGE if "kernel" in area.name else Role.DEVICE_QUEUE
             self._claim_range(area.start, area.end, role)
-        budget = max(LEAST_BUDGET, 2 * sum(map(len, self.holdings)))
+        budget = _budget(sum(map(len, self.holdings)), len(machine.spaces))
         for number, space in enumerate(machine.spaces):
             found = self._scan(space, budget)
             self.scans.append(found)
@@ -211,6 +211,11 @@ class Ledger:
             columns = [chosen[name].tolist() for name in Use._fields[1:]]
             for row in zip(*columns, strict=True):
                 yield Use(space, *row)
+
+
+def _budget(frames: int, spaces: int) -> int:
+    """How many mappings a machine may list: a kernel's table of all frames in each space, and as much again."""
+    return max(LEAST_BUDGET, 2 * frames, min(2 * frames * spaces, MOST_BUDGET))
 
 
 def users_own(space: Space, mappings: Columns) -> npt.NDArray[np.bool_]:

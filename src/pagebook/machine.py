@@ -242,7 +242,7 @@ def _counts(entry: Any, memory: Memory) -> Counts:  # noqa: ANN401
 
 
 def _devices(entries: Any) -> list[range]:  # noqa: ANN401
-    return [range(_whole(start), _whole(start) + _whole(size)) for start, size in entries]
+    return [range(_whole(start), _whole(start + _whole(size))) for start, size in entries]
 
 
 def _symbols(entries: Any) -> dict[str, int]:  # noqa: ANN401

@@ -205,7 +205,7 @@ def _numbered(*descriptions: str) -> Iterator[tuple[str, int]]:
     for text in descriptions:
         for found in _REGISTER.findall(text):
             attributes = dict(_ATTRIBUTE.findall(found))
-            if attributes.get("regnum", "").isdecimal():
+            if re.fullmatch(r"[0-9]{1,9}", attributes.get("regnum", "")):
                 number = int(attributes["regnum"])
             yield attributes.get("name", ""), number
             number += 1

@@ -29,7 +29,7 @@ TABLE_OUTSIDE, LAST_POINTER, MISALIGNED = PROBLEM_KINDS
 NAPOT_SIZE = 1 << 16
 MOST_MAPPINGS = 1 << 24  # 64 GiB of 4 KiB pages, which may still be few runs
 MOST_ROWS = 1 << 20  # more than anybody reads; hostile tables have them by the hundred million
-LEAST_MAPPINGS, LEAST_ROWS = 1 << 21, 1 << 17  # allowed however small the memory is
+LEAST_MAPPINGS, LEAST_ROWS = 1 << 18, 1 << 15  # allowed however small the memory is
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,9 @@ def nodes(space: Space, *, fold: bool, depth: int | None = None) -> Iterator[Nod
 
     TooManyMappings, before anything is given, when the tables are hostile.  Tables outside memory are not entered.
     """
-    scan(space.table, _explained(space.table.memory, LEAST_ROWS, MOST_ROWS))  # here and now, not when the first node is asked for
+    scan(
+        space.table, _explained(space.table.memory, LEAST_ROWS, MOST_ROWS)
+    )  # here and now, not when the first node is asked for
     fmt = space.table.format
     return _nodes(space, space.table.root, fmt.levels - 1, 0, fold, fmt.levels if depth is None else depth)
 
