@@ -8,6 +8,7 @@
 # make mutants  put each deliberate fault into a copy of the package; the golden vectors must catch it
 # make guests  boot kernels on QEMU, ours with tables wrong in chosen ways and Debian's Linux, and hold what they say of
 #             their tables against what pagebook finds (fetches qemu-system-misc, a cross compiler, that Linux)
+# make fuzz   hostile images, files and answers, every question asked of each (IMAGES and FUZZ_SEED choose)
 # make nightly  the long run of the property tests
 # make docs   write again the figures and outputs that README and docs/ show
 PYTHON ?= python3
@@ -19,8 +20,10 @@ STEPS  ?= 100000
 CASES  ?= 8000
 ROUNDS ?= 1
 SEED   ?= 1
+IMAGES ?= 20000
+FUZZ_SEED ?= 1
 
-.PHONY: run test lint bench conformance second-opinion golden mutants spike guests nightly docs programs clean
+.PHONY: run test lint bench conformance second-opinion golden mutants spike guests fuzz nightly docs programs clean
 
 run: $(READY)
 	$(BIN)/pagebook boot
@@ -70,6 +73,9 @@ INSTALL = DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet --quiet -
 apt = command -v $(1) >/dev/null || { \
 	[ "$$(id -u)" = 0 ] || { echo "$(1) is missing: install Debian's $(2)" >&2; exit 1; }; \
 	$(INSTALL) $(2) >/dev/null 2>&1 || { apt-get update --quiet --quiet && $(INSTALL) $(2) >/dev/null; }; }
+
+fuzz: $(READY_DEV)
+	$(BIN)/python -m fuzz --images $(IMAGES) --seed $(FUZZ_SEED)
 
 nightly: $(READY_DEV)
 	PAGEBOOK_STEPS=$(STEPS) $(BIN)/python -m pytest -m nightly -s

@@ -18,7 +18,7 @@ LINES = (
     "-object memory-backend-file,id=m,size=64M,mem-path=/dev/shm/x,share=on -M memory-backend=m -machine virt -m 4G",
     '-object {"qom-type":"memory-backend-memfd","id":"m","size":4194304,"share":false} -M memory-backend=m',
     "-chardev socket,id=c,path=a,,b,server=on -mon chardev=c,mode=control -gdb tcp::26000 -monitor tcp:127.0.0.1:55",
-    "-numa node,memdev=a -object memory-backend-ram,id=a,size=8M -numa cpu,node-id=0 -m size=1.5G,maxmem=1T -mem-path x",
+    "-numa node,memdev=a -object memory-backend-ram,id=a,size=8M -numa cpu,node-id=0 -m size=1.5G,maxmem=1T -mem-path",
 )
 MAPS = """55d0c0000000-55d0c0001000 r--p 00000000 08:01 131 /usr/bin/qemu-system-riscv64
 7f1000000000-7f1008000000 rw-p 00000000 00:00 0

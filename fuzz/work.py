@@ -209,5 +209,6 @@ class Crew:
         worst, size = max(board[WORST] for board in self.boards), max(board[MEMORY] for board in self.boards)
         return (
             f"{done} of {self.images} images, {asked} questions, {refused} refused, {wrong} wrong; "
-            f"slowest {worst:.2f} s, most memory {int(size) >> 20} MiB; {seconds:.0f} s, {done / max(seconds, 0.001):.0f} images/s"
+            f"slowest {worst:.2f} s, most memory {int(size) >> 20} MiB; "
+            f"{seconds:.0f} s, {done / max(seconds, 0.001):.0f} images/s"
         )

@@ -134,6 +134,7 @@ def test_harts_are_read_with_what_is_there_of_them():
     assert (second.number, second.satp, second.registers) == (1, 0, ())
     assert registers_in(REGISTERS, "mtvec") == [0x8000_5B40, None]
     assert harts_in("unknown command") == ()
+    assert harts_in(f"CPU#{'7' * 5000}\n pc 123\n") == ()
     assert harts_in("CPU#0\n pc 123\n") == (first._replace(satp=None, registers=()),)
 
 

@@ -24,9 +24,9 @@ GREETING_SECONDS = 2.0
 ANSWER_SECONDS = 60.0
 LONGEST_ANSWER = 64 << 20
 _PROMPT = b"(qemu) "
-_HART = re.compile(r"^CPU#(\d+)", re.M)
+_HART = re.compile(r"^CPU#([0-9]{1,4})\b", re.M)
 _RANGE = re.compile(r"^\s*([0-9a-f]{8,16})-([0-9a-f]{8,16}) \(prio -?\d+, ram\): (\S+)", re.M)
-_HOST = re.compile(r"Host virtual address for 0x[0-9a-f]+ \(.*\) is 0x([0-9a-f]+)")
+_HOST = re.compile(r"Host virtual address for 0x[0-9a-f]+ \(.*\) is 0x([0-9a-f]{1,16})\b")
 _XP_LINE = re.compile(r"^([0-9a-f]+): (0x[0-9a-f]{16}(?: 0x[0-9a-f]{16})*)\s*$", re.M)
 
 
