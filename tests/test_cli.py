@@ -522,20 +522,17 @@ def test_tables_with_flipped_bytes_are_shown_with_their_problems(data: st.DataOb
 
 
 @pytest.mark.parametrize("form", ["Sv32", "Sv39", "Sv48", "Sv57"])
-def test_a_root_whose_every_entry_points_at_itself_is_refused_or_answered_quickly(form: str) -> None:
+def test_a_root_whose_every_entry_points_at_itself_is_refused(form: str) -> None:
     from pagebook.sv import FORMATS
 
     world = World(FORMATS[form.lower()])
     world.memory.write(world.table.root, world.pointer(world.table.root).to_bytes(world.format.pte_bytes, "little")
                        * world.format.entries)  # fmt: skip
     core = core_of(world, f"{form}.core")
-    if form == "Sv32":  # two levels are not enough to fill a memory
-        assert call(["maps", core, "--va", "0x1000-0x4000"]).must(0).out.count(" pointer on the last level: ") == 3
-    else:
-        for verb in ("maps", "tree", "tree --format vmprint", "maps --json"):
-            limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({4 << 30}, {4 << 30}))"
-            answer = spawn(f"{verb.replace(' ', f' {core} ', 1) if ' ' in verb else f'{verb} {core}'}", first=limit)
-            assert "lists more than" in answer.refusal
+    for verb in ("maps", "tree", "tree --format vmprint", "maps --json"):
+        limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({4 << 30}, {4 << 30}))"
+        answer = spawn(f"{verb.replace(' ', f' {core} ', 1) if ' ' in verb else f'{verb} {core}'}", first=limit)
+        assert "lists more than" in answer.refusal
     assert call(["walk", "0", core]).must(1).out.endswith("it has none of R, W, X on the last level\n")
 
 

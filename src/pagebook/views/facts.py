@@ -29,7 +29,7 @@ TABLE_OUTSIDE, LAST_POINTER, MISALIGNED = PROBLEM_KINDS
 NAPOT_SIZE = 1 << 16
 MOST_MAPPINGS = 1 << 24  # 64 GiB of 4 KiB pages, which may still be few runs
 MOST_ROWS = 1 << 20  # more than anybody reads; hostile tables have them by the hundred million
-LEAST_MAPPINGS, LEAST_ROWS = 1 << 20, 1 << 15  # allowed however small the memory is
+LEAST_MAPPINGS, LEAST_ROWS = 1 << 18, 1 << 15  # allowed however small the memory is
 
 
 @dataclass(frozen=True)
