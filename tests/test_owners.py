@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from calls import SMALL, call, core_of, saved
 from pagebook.ledger import Ledger, Role
 from pagebook.machine import Machine, Space
-from pagebook.memory import Memory
+from pagebook.memory import Memory, Region
 from pagebook.pagetable import PageTable
 from pagebook.scan import scan
 from pagebook.sources.elfcore import read_core, write_core
@@ -145,3 +145,15 @@ def test_owners_takes_a_frame_a_target_both_or_none():
 def test_a_machine_saved_and_opened_has_the_same_owners(tmp_path):
     write_core(model(), tmp_path / "m")
     assert call(["owners", tmp_path / "m"]).must(0).out == call(["owners", saved()]).must(0).out
+
+
+def test_a_frames_number_is_one_wherever_else_there_is_memory(tmp_path):
+    rom = Region(0x1000, bytes(PAGE), name="rom")
+    ram = model().memory.regions[0]
+    spaces = tuple(
+        Space(s.name, AddressSpace(Memory([rom, ram]), s.table.root), s.areas, s.pid) for s in model().spaces
+    )
+    write_core(Machine("two", Memory([rom, ram]), spaces), tmp_path / "m")
+    pa = scan(model().space("init").table).mappings.tolist()[0][1]
+    first = call(["owners", hex(pa >> 12), tmp_path / "m"]).must(0).out.splitlines()[0]
+    assert first.split()[0] == f"{pa:#x}-{pa + PAGE:#x}"

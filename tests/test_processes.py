@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from fake_qemu import entry
 from pagebook.errors import BadTarget
-from pagebook.sources.processes import Backend, CommandLine, Socket, choose, keyvals, memory_size, parse, running
+from pagebook.sources.processes import (
+    Backend,
+    CommandLine,
+    Socket,
+    choose,
+    is_port,
+    keyvals,
+    memory_size,
+    parse,
+    running,
+)
 
 XV6 = (
     "-machine virt -bios none -kernel kernel/kernel -m 128M -smp 3 -nographic -global virtio-mmio.force-legacy=false "
@@ -148,3 +158,9 @@ def test_the_only_qemu_of_the_user_is_chosen_and_any_for_root(tmp_path: Path):
         choose(found, 9)
     with pytest.raises(BadTarget, match="no qemu-system-riscv64 of this user is running; start one: make qemu"):
         choose([], 0)
+
+
+@pytest.mark.parametrize("digits", ["7" * 5000, "0", "65536", "٣"])
+def test_a_number_that_is_no_port_is_none(digits: str):
+    assert not is_port(digits)
+    assert parse(["qemu-system-riscv64", "-qmp", f"tcp:127.0.0.1:{digits},server=on"]).monitors == ()

@@ -62,7 +62,8 @@ class Elf:
     def expect(self, kind: str, what: str) -> Elf:
         """This file, when it is of ``kind`` (``ET_EXEC``, ``ET_CORE``); BadFile otherwise."""
         if self.kind != kind:
-            raise BadFile(f"{self.name} is an ELF file of type {self.kind}; {what} is of type {kind}")
+            hint = "; a kernel goes with --kernel, beside qemu or a dump as the target" if kind == "ET_CORE" else ""
+            raise BadFile(f"{self.name} is an ELF file of type {self.kind}; {what} is of type {kind}{hint}")
         return self
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pagebook.errors import BadTarget
 from pagebook.guests import bare, linux, xv6
 from pagebook.guests.kernelfile import kernel_file
 from pagebook.machine import Machine
@@ -46,8 +47,11 @@ def read_guest(source: Source, options: GuestOptions) -> Reading:
         return Reading(*xv6.read(source, kernel, options.offsets))
     if LINUX in kernel.symbols:
         return Reading(linux.read(source, path), ())
-    remark = f"{path} is no kernel that pagebook knows, so only the tables of its harts are shown"
-    return Reading(bare.read(source), (remark,))
+    known = "it has no symbols" if not kernel.symbols else f"it has neither kernel_pagetable nor {LINUX}"
+    remark = f"{path} is no kernel that pagebook knows: {known}"
+    if all(hart.satp is None for hart in source.harts):
+        raise BadTarget(f"{remark}; name the kernel as it was linked, with its symbols, or {bare.REMEDY}")
+    return Reading(bare.read(source), (f"{remark}; only the tables of the harts are shown",))
 
 
 def _without_a_kernel(source: Source) -> Reading:

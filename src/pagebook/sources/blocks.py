@@ -23,7 +23,7 @@ from pagebook.errors import BadTarget, SourceLost
 from pagebook.sources.processes import Backend, Process
 from pagebook.units import PAGE_SHIFT, size_text
 
-_LINE = re.compile(r"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) \S+ (\d+) *(.*)")
+_LINE = re.compile(r"([0-9a-f]{1,16})-([0-9a-f]{1,16}) (\S{4}) ([0-9a-f]{1,16}) \S+ ([0-9]{1,20}) *(.*)")
 _PRESENT_OR_SWAPPED = np.uint64(3 << 62)
 _CODE = "/memfd:tcg-jit"  # QEMU's own translated code
 

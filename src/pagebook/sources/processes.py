@@ -22,7 +22,7 @@ PROC = Path("/proc")
 PROGRAM = "qemu-system-riscv"
 COMM = PROGRAM[:15]  # the kernel keeps no more of a name
 
-_MEMORY = re.compile(r"(\d+(?:\.\d+)?)([bBkKmMgGtT]?)")
+_MEMORY = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)([bBkKmMgGtT]?)")
 _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 DEFAULT_MEMORY = 128 << 20
 DEFAULT_MACHINE = "spike"
@@ -311,8 +311,13 @@ def socket_of(text: str) -> Socket | None:
     return _socket(None, host, port) if kind == "tcp" else None
 
 
+def is_port(text: str) -> bool:
+    """Whether this is the number of a TCP port."""
+    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 0 < int(text) < 1 << 16
+
+
 def _socket(path: str | None, host: str, port: str) -> Socket | None:
     if path:
         return Socket(path)
     host = "localhost" if host in ("", "0.0.0.0", "::", "[::]") else host.strip("[]")
-    return Socket(None, host, int(port)) if port.isdecimal() and 0 < int(port) < 1 << 16 else None
+    return Socket(None, host, int(port)) if is_port(port) else None

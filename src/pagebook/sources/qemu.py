@@ -7,6 +7,7 @@ translate.  `stop` and `cont` are sent in `frozen`, and nowhere else.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,7 @@ from pagebook.machine import Hart
 from pagebook.memory import Memory
 from pagebook.source import Source
 from pagebook.sources.gdbstub import GdbStub, taken
-from pagebook.sources.processes import PROC, Process, Socket, choose, process_at, running
+from pagebook.sources.processes import PROC, Process, Socket, choose, is_port, process_at, running
 from pagebook.sources.qmp import Monitor, harts_in, registers_in
 from pagebook.sources.ram import Ram, find_ram, kernel_of
 from pagebook.sv import RWX, U, V, X, decode_satp
@@ -60,7 +61,7 @@ class Qemu:
             return cls._behind(words, which, proc)
         if words == "qemu":
             process = choose(running(proc), os.getuid() if uid is None else uid)
-        elif kind == "qemu" and which.isdecimal():
+        elif kind == "qemu" and re.fullmatch(r"[0-9]{1,10}", which):
             process = _numbered(int(which), proc)
         else:
             raise BadTarget(f"{words!r} names no QEMU: write qemu, qemu:PID, qmp:PATH or qmp:HOST:PORT")
@@ -71,7 +72,7 @@ class Qemu:
     def _behind(cls, words: str, which: str, proc: Path) -> Qemu:
         """The guest behind a monitor, and its process when that is one of this machine."""
         host, _, port = which.rpartition(":")
-        local = not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 1 << 16
+        local = not host or "/" in host or not is_port(port)
         where = Socket(which) if local else Socket(None, host.strip("[]"), int(port))
         process = None
         with Monitor(where) as monitor, suppress(PagebookError):

@@ -56,8 +56,8 @@ class Owners:
 def owners(machine: Machine, asked: tuple[int, int] | None) -> Owners:
     """The frames of ``machine``, or those that the physical range [start, stop) touches, and who maps them.
 
-    A number below all RAM is a frame's number when that frame is in RAM.  BadTarget when no frame and no mapping is
-    there.
+    A number that is no address in RAM is a frame's number when that frame is in RAM.  BadTarget when no frame and no
+    mapping is there.
     """
     ledger = Ledger(machine)
     start, stop = (0, 1 << 64) if asked is None else _frames_meant(machine, *asked)
@@ -76,9 +76,8 @@ def owners(machine: Machine, asked: tuple[int, int] | None) -> Owners:
 
 
 def _frames_meant(machine: Machine, start: int, stop: int) -> tuple[int, int]:
-    """Whole frames as physical addresses: what was given as frame numbers is below all RAM, and in it times 4096."""
-    low = min((region.base for region in machine.memory.regions), default=0)
-    if stop <= low and start << PAGE_SHIFT in machine.memory:
+    """Whole frames as physical addresses: what was given as frame numbers is not in RAM, and in it times 4096."""
+    if start not in machine.memory and start << PAGE_SHIFT in machine.memory:
         return start << PAGE_SHIFT, stop << PAGE_SHIFT
     return start & ~PAGE_MASK, page_up(stop)
 
