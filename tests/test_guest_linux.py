@@ -418,3 +418,12 @@ def test_damaged_memory_gives_a_machine_or_one_sentence(damage: list[tuple[int, 
         assert "\n" not in str(error)
     else:
         Ledger(machine).counts()
+
+
+def test_numbers_of_a_damaged_note_are_read_or_passed_over():
+    lines = ["OSRELEASE=6.1", "NUMBER(a)=-1", "NUMBER(b)=0x10", "NUMBER(c)=" + "3" * 5000, "SYMBOL(d)=10"]
+    found = vmcoreinfo.parse("\n".join(lines).encode(), 0)
+    assert found is not None
+    assert found.numbers == {"a": (1 << 64) - 1, "b": 16}
+    assert found.symbols == {"d": 16}
+    assert vmcoreinfo.parse(b"OSRELEASE=6.1\nNUMBER(a)=39ff", 0).numbers == {"a": 0x39FF}

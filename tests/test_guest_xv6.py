@@ -650,3 +650,15 @@ def test_any_damage_to_the_kernels_file_is_a_machine_or_a_sentence(whole, change
     finally:
         damaged.unlink()  # and with it the stamp by which the next would be taken for this one
         kernelfile._kernels.clear()
+
+
+def test_the_rom_that_a_dump_holds_is_no_ram(tmp_path):
+    fake = Fake(Shape(), tmp_path)
+    fake.build()
+    source = fake.source()
+    rom = Region(0x1000, bytes(4 * PAGE), name="rom")
+    found, remarks = read(replace(source, memory=Memory([rom, *source.memory.regions])), fake.path)
+    plain, _ = read(source, fake.path)
+    assert remarks == ()
+    assert sum(Ledger(found).counts().values()) == sum(Ledger(plain).counts().values())
+    assert found.memory.answers(0x1000, 8) and 0x1000 not in found.memory

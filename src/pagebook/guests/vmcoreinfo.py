@@ -17,7 +17,7 @@ from pagebook.memory import U64, Memory
 from pagebook.units import PAGE_SHIFT, PAGE_SIZE
 
 _FIRST = b"OSRELEASE="
-_LINE = re.compile(r"(SYMBOL|NUMBER)\(([\w.]+)\)=(?:0x)?(-?[0-9a-f]+)", re.ASCII)
+_LINE = re.compile(r"(SYMBOL|NUMBER)\(([\w.]+)\)=(?:(-?[0-9]{1,20})|(?:0x)?([0-9a-f]{1,16}))", re.ASCII)
 _MOST = 64
 _STEP = 1 << 14  # pages looked at in one go
 _WORD = 1 << 64
@@ -79,6 +79,7 @@ def parse(page: bytes, pa: int) -> Vmcoreinfo | None:
     for line in lines:
         match = _LINE.fullmatch(line)
         if match:
-            kind, name, value = match.groups()
-            tables[kind][name] = int(value, 10 if kind == "NUMBER" and "=0x" not in line else 16) % _WORD
+            kind, name, decimal, digits = match.groups()
+            value = int(decimal) if decimal and kind == "NUMBER" else int(decimal or digits, 16)
+            tables[kind][name] = value % _WORD
     return Vmcoreinfo(pa, release, plain.get("BUILD-ID", ""), tables["SYMBOL"], tables["NUMBER"])

@@ -60,12 +60,12 @@ def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, 
         )
     layout = layout_of(kernel, offsets)
     remarks = _Remarks()
-    memory = source.memory
+    memory, rom = _without_rom(source.memory, kernel.start)
     _check_text(memory, kernel, remarks)
     fmt = _format(source, word(memory, kernel.symbols["kernel_pagetable"]))
     view = kernel_table(memory, kernel, fmt, remarks)
     if not memory.devices:
-        memory = memory.with_devices(range(area.start, area.end) for area in view.devices)
+        memory = memory.with_devices([*(range(area.start, area.end) for area in view.devices), *rom])
         if view.table is not None:
             view = replace(view, table=AddressSpace(memory, view.table.root, fmt))
     try:
@@ -99,6 +99,14 @@ def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, 
         guest="xv6",
     )
     return Reading(machine, remarks.said())
+
+
+def _without_rom(memory: Memory, start: int) -> tuple[Memory, list[range]]:
+    """The memory from the kernel's start on, and where a dump holds more: the ROM that QEMU starts from is no RAM."""
+    below = [range(region.base, region.end) for region in memory.regions if region.end <= start]
+    if not below:
+        return memory, []
+    return Memory([region for region in memory.regions if region.end > start], memory.devices), below
 
 
 class _Remarks:
