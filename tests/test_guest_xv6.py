@@ -662,3 +662,10 @@ def test_the_rom_that_a_dump_holds_is_no_ram(tmp_path):
     assert remarks == ()
     assert sum(Ledger(found).counts().values()) == sum(Ledger(plain).counts().values())
     assert found.memory.answers(0x1000, 8) and 0x1000 not in found.memory
+
+
+def test_a_member_that_stands_outside_its_struct_is_none(tmp_path, monkeypatch):
+    right = Shape().offsets
+    monkeypatch.setattr(Shape, "offsets", property(lambda shape: {**right, "pagetable": shape.stride + 64}))
+    with pytest.raises(BadTarget, match="has no member pagetable"):
+        look(Fake(Shape(), tmp_path))

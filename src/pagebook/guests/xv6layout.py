@@ -235,7 +235,8 @@ def _proc_table(kernel: KernelFile, layouts: Layouts, places: list[_Place], offs
             f"found; tell where they are with --offsets, for xv6 of 2022 {EXAMPLE}"
         )
     place, struct, count, indirect = min(found, key=lambda entry: entry[0].name != "proc")
-    members = _flat(struct)
+    # A damaged file may have members that stand outside their struct.
+    members = {name: m for name, m in _flat(struct).items() if m.offset >= 0 and m.offset + m.type.size <= struct.size}
     fields = {}
     for name in FIELDS:
         member = members.get(name) or members.get(_OTHER_NAMES.get(name, name))
