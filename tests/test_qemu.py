@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from contextlib import ExitStack
@@ -613,3 +615,37 @@ def test_it_lets_go_of_everything_when_it_is_closed(scene: Scene):
     with Qemu.find("qemu", proc=scene.proc, uid=1000) as qemu:
         qemu.look()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+ENDED = """
+import os, signal
+from pagebook.sources.qemu import _ended_in_order
+def hit(where):
+    if where in {places!r}:
+        os.kill(os.getpid(), signal.{name})
+with _ended_in_order() as ending:
+    try:
+        try:
+            hit("inside")
+        finally:
+            hit("leaving")
+            ending.armed = False
+            hit("left")
+    finally:
+        hit("before cont")
+        print("cont", flush=True)
+        hit("after cont")
+print("went on")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize(
+    "places", [["inside"], ["leaving"], ["left"], ["before cont"], ["after cont"], ["inside", "leaving", "before cont"]]
+)
+def test_whenever_a_signal_comes_the_guest_is_let_go_on_first(name: str, places: list[str]):
+    done = subprocess.run(
+        [sys.executable, "-c", ENDED.format(places=places, name=name)], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "cont\n"
+    assert done.returncode != 0

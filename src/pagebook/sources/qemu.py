@@ -183,16 +183,18 @@ class Qemu:
     def _stopped_by(self, monitor: Monitor) -> Iterator[None]:
         before, self._held = self._held, monitor
         ran = monitor.running()
-        try:
-            with _ended_in_order():
+        with _ended_in_order() as ending:
+            try:
+                try:
+                    if ran:
+                        monitor.ask("stop")
+                    self._stopped = True
+                    yield
+                finally:
+                    ending.armed = False
+            finally:  # also when a signal came just before that
+                self._held, self._stopped = before, False
                 if ran:
-                    monitor.ask("stop")
-                self._stopped = True
-                yield
-        finally:
-            self._held, self._stopped = before, False
-            if ran:
-                with _uninterrupted():
                     monitor.ask("cont")
 
     @contextmanager
@@ -202,15 +204,17 @@ class Qemu:
                 f"the guest cannot be stopped: a debugger is connected to its gdbstub at {where}; detach that, or add "
                 f"to the Makefile: {MONITOR_LINE}"
             )
-        try:
-            with _uninterrupted():
-                self._stub = GdbStub(where)
-            with _ended_in_order():
-                yield
-        finally:
-            stub, self._stub = self._stub, None
-            if stub:
-                with _uninterrupted():
+        with _ended_in_order() as ending:
+            try:
+                try:
+                    with _uninterrupted():
+                        self._stub = GdbStub(where)
+                    yield
+                finally:
+                    ending.armed = False
+            finally:
+                stub, self._stub = self._stub, None
+                if stub:
                     stub.detach()
 
 
@@ -271,19 +275,36 @@ def _uninterrupted() -> Iterator[None]:
             signal.raise_signal(number)
 
 
+class _Ending:
+    """Ends us by an exception at the first signal while it is armed; what comes later waits, in ``kept``."""
+
+    def __init__(self) -> None:
+        self.armed = True
+        self.kept: list[int] = []
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Take a signal."""
+        if not self.armed:
+            self.kept.append(number)
+            return
+        self.armed = False  # what the exception leads to must not be interrupted
+        raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+
+
 @contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """SIGTERM and SIGHUP, which would end us at once, end us as an exception does."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = _handled([n for n in _ENDING if signal.getsignal(n) is signal.SIG_DFL], end)
+def _ended_in_order() -> Iterator[_Ending]:
+    """SIGINT, SIGTERM and SIGHUP end us as one exception does, and not while what it leads to is under way."""
+    ending = _Ending()
+    usual = (signal.SIG_DFL, signal.default_int_handler)
+    before = _handled([n for n in _ENDING if signal.getsignal(n) in usual], ending)
     try:
-        yield
+        yield ending
     finally:
+        ending.armed = False
         for number, handler in before.items():
             signal.signal(number, handler)
+        for number in ending.kept:
+            signal.raise_signal(number)
 
 
 def _handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], object]) -> dict[int, Any]:
