@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 
-from pagebook.memory import U64, Memory, Region
+from pagebook.memory import U64, FetchedRegion, Memory, Region
 from pagebook.sv import SV32, SV39, SV48, SV57, Format
 
 PAGE = 4096
@@ -15,15 +15,15 @@ BASE = 0x8000_0000
 
 def noise(rng: random.Random) -> tuple[Memory, Format]:
     """Random bytes."""
-    data = rng.randbytes(PAGE * rng.randint(1, 16))
-    return Memory([Region(BASE, data)]), rng.choice((SV32, SV39, SV48, SV57))
+    data = rng.randbytes(PAGE * rng.randint(1, rng.choice((2, 4, 16))))
+    return Memory([_whole(rng, BASE, data)]), rng.choice((SV32, SV39, SV48, SV57))
 
 
 def graph(rng: random.Random) -> tuple[Memory, Format]:
     """A few tables, the first of them the root, whose pointers lead to each other and out of memory."""
     fmt = rng.choice((SV32, SV39, SV39, SV48, SV57))
     numbers = np.random.default_rng(rng.getrandbits(64))
-    pages = rng.randint(1, 16)
+    pages = rng.randint(1, rng.choice((3, 5, 16)))
     base = rng.choice((BASE, BASE, 0, 0x1000, ((1 << 32) if fmt is SV32 else (1 << 56)) - pages * PAGE))
     tables = np.zeros((pages, fmt.entries), dtype=U64)
     few = rng.choice((2, 3, 4, 6)) if rng.random() < 0.98 else rng.randint(10, 40)  # entries of most tables
@@ -70,6 +70,17 @@ def _targets(rng: random.Random, numbers: np.random.Generator, fmt: Format, base
 def _regions(rng: random.Random, base: int, data: bytes) -> list[Region]:
     """The image in one piece, or with a hole."""
     if len(data) < 3 * PAGE or rng.random() < 0.8:
-        return [Region(base, data)]
+        return [_whole(rng, base, data)]
     cut = PAGE * rng.randrange(1, len(data) // PAGE - 1)
     return [Region(base, data[:cut]), Region(base + cut + PAGE, data[cut + PAGE :])]
+
+
+def _whole(rng: random.Random, base: int, data: bytes) -> Region:
+    """The bytes as a file's, or as those of a running machine, which are fetched."""
+    if rng.random() < 0.2:
+        return Region(base, data)
+
+    def fill(offset: int, room: memoryview) -> None:
+        room[:] = data[offset : offset + len(room)]
+
+    return FetchedRegion(base, len(data), fill)

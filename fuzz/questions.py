@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from pagebook.views import roots as views_roots
 Question = tuple[str, Callable[[], object]]
 MOST_SPACES = 3
 MOST_SAMPLED = 1 << 18
+MOST_LINES = 100
+WHOLE = 0.1  # of the answers are made to their last line, and as JSON; of the others some lines only, for time
 
 
 class Untrue(Exception):
@@ -43,19 +46,19 @@ def of_machine(machine: Machine, rng: random.Random) -> Iterator[Question]:
         yield "walk", lambda space=space: _walk(machine, space, rng)
         yield "access", lambda space=space: _access(machine, space, rng)
         yield "translate", lambda space=space: _translate(machine, space, rng)
-    yield "owners", lambda: _owners(machine, None)
+    yield "owners", lambda: _owners(machine, None, rng)
     if machine.memory.regions:
         base = machine.memory.regions[0].base
-        yield "owner", lambda: _owners(machine, (base, base + 1))
-    yield "diff", lambda: _diff(machine)
-    yield "check", lambda: _check(machine)
+        yield "owner", lambda: _owners(machine, (base, base + 1), rng)
+    yield "diff", lambda: _diff(machine, rng)
+    yield "check", lambda: _check(machine, rng)
     yield "roots", lambda: _roots(machine)
     cause, stval = rng.choice((0, 2, 5, 7, 12, 13, 15, (1 << 63) | 5, 99)), _address(rng, None)
     yield "fault", lambda: _fault(machine, cause, stval, _address(rng, None))
 
 
-def _said(lines: Iterator[list[tuple[str, str]]]) -> None:
-    for line in lines:
+def _said(lines: Iterator[list[tuple[str, str]]], most: int | None = None) -> None:
+    for line in islice(lines, most):
         for part, _ in line:
             shown(part)
 
@@ -72,11 +75,10 @@ def _address(rng: random.Random, fmt: Format | None) -> int:
 
 
 def _maps(machine: Machine, space: Space, rng: random.Random) -> None:
-    pages = rng.random() < 0.3
-    listed = facts.listing(space, facts.Filter(), pages)
-    if rng.random() < 0.5:
-        _said(text.maps(listed))
-    else:
+    listed = facts.listing(space, facts.Filter(), single=rng.random() < 0.3)
+    whole = rng.random() < WHOLE
+    _said(text.maps(listed), None if whole else MOST_LINES)
+    if whole:
         _json(data.maps(machine, [listed]))
 
 
@@ -97,10 +99,10 @@ def _sampled(space: Space, rng: random.Random) -> None:
 def _tree(machine: Machine, space: Space, rng: random.Random) -> None:
     style = rng.choice((text.tree, text.vmprint, text.vmprint_va))
     rows = facts.nodes(space, fold=style is text.tree, depth=rng.choice((None, None, 1, 2, 5)))
-    if rng.random() < 0.3:
+    if rng.random() < WHOLE:
         _json(data.tree(machine, space, rows))
     else:
-        _said(style(space, rows))
+        _said(style(space, rows), None if rng.random() < WHOLE else MOST_LINES)
 
 
 def _walk(machine: Machine, space: Space, rng: random.Random) -> None:
@@ -138,30 +140,34 @@ def _translate(machine: Machine, space: Space, rng: random.Random) -> None:
             raise Untrue(f"{va:#x}: {one} by one, status {status} and {pa:#x} among many")
 
 
-def _owners(machine: Machine, asked: tuple[int, int] | None) -> None:
+def _owners(machine: Machine, asked: tuple[int, int] | None, rng: random.Random) -> None:
     found = frames.owners(machine, asked)
-    _said(frames.text(found))
-    _json(frames.data(found))
+    if rng.random() < WHOLE:
+        _json(frames.data(found))
+    else:
+        _said(frames.text(found), MOST_LINES)
     total = sum(region.size >> 12 for region in machine.memory.regions)
     if sum(found.ledger.counts().values()) != total:
         raise Untrue(f"the roles count {found.ledger.counts()} frames of {total}")
 
 
-def _diff(machine: Machine) -> None:
-    found = compare(Ledger(machine), Ledger(machine))
-    if found:
+def _diff(machine: Machine, rng: random.Random) -> None:
+    ledger = Ledger(machine)
+    if compare(ledger, Ledger(machine)):
         raise Untrue("a machine differs from itself")
-    other = Machine("none", machine.memory, machine.spaces[1:])
-    found = compare(Ledger(machine), Ledger(other))
-    _said(changes.text(found))
-    _json(changes.data(found))
+    found = compare(ledger, Ledger(Machine("none", machine.memory, machine.spaces[1:])))
+    if rng.random() < WHOLE:
+        _json(changes.data(found))
+    else:
+        _said(changes.text(found), MOST_LINES)
 
 
-def _check(machine: Machine) -> None:
+def _check(machine: Machine, rng: random.Random) -> None:
     report = check(machine, RULES)
-    _said(findings.text(report))
-    _json(findings.data(report))
-    _json(findings.sarif(report))
+    _said(findings.text(report), None if rng.random() < WHOLE else MOST_LINES)
+    if rng.random() < WHOLE:
+        _json(findings.data(report))
+        _json(findings.sarif(report))
 
 
 def _roots(machine: Machine) -> None:

@@ -25,6 +25,7 @@ MOST_SECONDS = 5.0  # of processor time, for one question
 MOST_BYTES = 1 << 30
 HANG = 60.0  # seconds of the clock without a question answered, after which a process is ended
 ONE_IN = 100  # whose questions are asked by the command line too
+SHARES = (1.0, 0.4, 0.4, 0.4)  # of the questions, asked of an image
 ANSWERS = 12  # shares of images that are answers of a QEMU
 
 
@@ -66,8 +67,10 @@ class Fuzzer:
         image = self.makers.make(kind, rng)
         self._ask(name, "open", lambda: made.append(image.open()))
         if made and isinstance(made[0], Machine):
+            share = rng.choice(SHARES)
             for question, ask in questions.of_machine(made[0], rng):
-                self._ask(name, question, ask)
+                if rng.random() < share:
+                    self._ask(name, question, ask)
         if rng.randrange(ONE_IN) == 0:
             written: list[list[str]] = []
             self._ask(name, "write", lambda: written.append(image.words()))

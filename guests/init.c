@@ -265,6 +265,7 @@ static void say_pages(const char *who)
 
 	memset(first_look, 1, sizeof first_look);
 	memset(second_look, 2, sizeof second_look);
+	memset(flags, 0, sizeof flags);
 	for (size_t page = 0; page < sizeof out; page += PAGE)
 		((volatile char *)out)[page] = out[page]; /* after a fork each is copied when it is written, so do it now */
 	own_program();
@@ -393,7 +394,6 @@ int main(void)
 	mount("proc", "/proc", "proc", 0, NULL);
 	allow_transparent_huge_pages();
 	memset(out, 0, sizeof out);
-	memset(flags, 0, sizeof flags);
 	if (pthread_create(&thread, NULL, sleeper, NULL))
 		say("missing threads\n");
 	make_pages();
@@ -420,8 +420,8 @@ int main(void)
 		return 1;
 	say_symbols();
 	say_tasks();
-	say_page_tables();
 	say_pages("init");
+	say_page_tables(); /* the last, as what is written above may need another page table */
 	spin("init");
 	if (write(to_child[1], &byte, 1) != 1)
 		return 1;

@@ -34,6 +34,7 @@ CACHE = ROOT / "build" / "linux"
 MODES = {"Sv39": "no4lvl", "Sv48": "no5lvl", "Sv57": ""}
 HUGE_PAGES = "hugepagesz=2M hugepages=4 hugepagesz=64K hugepages=16"
 PROCESSES = ("init", "child")
+MOST_TOLD = 40  # differences of one mode
 LEAST = {
     "pages with a frame": 4000, "pages with none": 4000, "PROT_NONE pages, frame kept, V = 0": 8,
     "device pages, not in pagemap": 1, "vdso data pages, not in pagemap": 1, "tasks": 40, "symbols": 100,
@@ -111,14 +112,14 @@ def main(modes: list[str]) -> int:
     archive = initramfs.build(ROOT / "guests" / "init.c", CACHE)
     with ThreadPoolExecutor(2) as pool:
         results = dict(zip(modes, pool.map(lambda mode: run(mode, kernel, archive), modes), strict=True))
-    wrong = 0
     for mode, found in results.items():
         print(mode)
         for what, count in found.counts.items():
             print(f"  {count:7,} {what}")
-        for sentence in found.wrong[:40]:
-            print(f"  DIFFERENT: {sentence}")
-        wrong += len(found.wrong)
+    for mode, found in results.items():
+        for sentence in found.wrong[:MOST_TOLD]:
+            print(f"DIFFERENT in {mode}: {sentence}")
+    wrong = sum(len(found.wrong) for found in results.values())
     print(f"{wrong} differences in {time.monotonic() - started:.0f} s")
     return 1 if wrong else 0
 
