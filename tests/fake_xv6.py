@@ -63,6 +63,7 @@ class Shape:
     states: Any = None
     pointers: bool = False
     mark: bool = False
+    stacks: int = 2 * PAGE
     rev: str = "2022"
     ram: int = 4 << 20
 
@@ -150,7 +151,7 @@ class Fake:
         run = dw.structure("run", 8, [])
         link = dw.pointer(run)
         run.children.append(dw.member("next", link, 0))
-        stack = dw.array(char, 2 * PAGE)
+        stack = dw.array(char, self.shape.stacks)
         disk = dw.structure("disk", 64, [dw.member(n, pte, at) for n, at in (("desc", 8), ("avail", 16), ("used", 24))])
         dies = [
             int4, uint64, char, lock, states, pte, pagetable, name, context, frame, to_frame, proc, to_proc, procs, run,
@@ -241,7 +242,8 @@ class Fake:
         }  # fmt: skip
         sizes = dict(self.shape.fields)
         for name, value in values.items():
-            self.memory.write(at + self.shape.offsets[name], value.to_bytes(sizes[name], "little"))
+            octets = value.to_bytes(sizes[name], "little", signed=value < 0)
+            self.memory.write(at + self.shape.offsets[name], octets)
         self.memory.write(at + self.shape.offsets["name"], p.name.encode().ljust(16, b"\0"))
 
     def write_lists(self) -> None:

@@ -111,13 +111,19 @@ def test_the_guest_is_what_the_model_says(name, tmp_path):
 
 
 def test_each_process_has_the_state_that_its_kernel_gives_the_number(tmp_path):
-    for states in (None, OLD_STATES):
+    negative = {-1: "UNUSED", 1: "USED", -2: "SLEEPING", -3: "RUNNABLE", 4: "RUNNING", 5: "ZOMBIE"}
+    for states in (None, OLD_STATES, negative):
         fake = Fake(Shape(states=states), tmp_path)
         busy(fake)
         found, _ = look(fake)
         assert [(s.name, s.state) for s in found.spaces] == [
             ("kernel", None), ("init", "runble"), ("sh.2", "runble"), ("sh.3", "zombie"), ("sh.4", "runble"),
         ]  # fmt: skip
+
+
+def test_a_kernel_that_claims_stacks_without_end_has_as_many_as_there_may_be_harts(tmp_path):
+    found, _ = look(Fake(Shape(stacks=0x7FFF_FFFF), tmp_path))
+    assert sum(area.name.startswith("kernel stack of hart") for area in found.areas) == 1024
 
 
 def test_the_pools_have_the_names_that_the_kernel_gives_them(tmp_path):

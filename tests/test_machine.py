@@ -127,6 +127,7 @@ def test_a_note_of_another_version_or_no_note_at_all_is_refused(note: Any, versi
         (("areas", 0, 2), None, "TypeError: None is no text"),
         (("devices",), [[1]], "ValueError: not enough values to unpack (expected 2, got 1)"),
         (("devices",), [[-1, 5]], "TypeError: -1 is no address"),
+        (("devices",), [[1, 1 << 56]], "ValueError: a device ends at 0x100000000000001, where no physical address is"),
         (("spaces", 1, "symbols"), {"main": -1}, "TypeError: -1 is no address"),
     ],
 )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pagebook.errors import BadFile, BadTarget
 from pagebook.frames import Chain, FreeList
-from pagebook.memory import Memory
+from pagebook.memory import PHYSICAL_BITS, Memory
 from pagebook.sv import FORMATS
 from pagebook.table import AddressSpace
 from pagebook.units import PAGE_SIZE
@@ -242,7 +242,7 @@ def _counts(entry: Any, memory: Memory) -> Counts:  # noqa: ANN401
 
 
 def _devices(entries: Any) -> list[range]:  # noqa: ANN401
-    return [range(_whole(start), _whole(start + _whole(size))) for start, size in entries]
+    return [range(_whole(start), _physical(start + _whole(size))) for start, size in entries]
 
 
 def _symbols(entries: Any) -> dict[str, int]:  # noqa: ANN401
@@ -273,6 +273,12 @@ def _whole(value: Any) -> int:  # noqa: ANN401
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
         raise TypeError(f"{value!r} is no address")
     return value
+
+
+def _physical(end: int) -> int:
+    if end > 1 << PHYSICAL_BITS:
+        raise ValueError(f"a device ends at {end:#x}, where no physical address is")
+    return end
 
 
 def _maybe(value: Any) -> int | None:  # noqa: ANN401

@@ -24,6 +24,7 @@ from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_up
 
 SUPERPAGE = 2 << 20
 SAMPLE = 8
+MOST_HARTS = 1024
 LEAST_LIMIT = 1 << 21
 # Where QEMU's virt board has them; a page-table run that touches several is cut there.
 DEVICES = (
@@ -169,6 +170,6 @@ def named_frames(memory: Memory, kernel: KernelFile, layout: Layout) -> list[Are
         start, size = layout.stacks
         areas += [
             Area(at, PAGE_SIZE, f"kernel stack of hart {number}")
-            for number, at in enumerate(range(start, start + size, PAGE_SIZE))
-        ][:1024]
+            for number, at in enumerate(range(start, start + size, PAGE_SIZE)[:MOST_HARTS])
+        ]
     return areas

@@ -58,7 +58,9 @@ class Processes:
         count = len(octets)
         nothing = np.zeros(count, U64)
         states = present["state"]
-        unused = [value for value, name in table.states.items() if name == UNUSED] or [0]
+        mask = (1 << 8 * min(table.fields["state"][1], 8)) - 1  # as an enum may have negative values
+        names = {value & mask: name for value, name in table.states.items()}
+        unused = [value for value, name in names.items() if name == UNUSED] or [0]
         self.used: npt.NDArray[np.bool_] = ~np.isin(states, np.array(unused, U64))
         self.kstacks = present.get("kstack", nothing)
         self.pids = present.get("pid", nothing)
@@ -67,7 +69,7 @@ class Processes:
         self.live: list[Process] = []
         for slot in np.flatnonzero(self.used).tolist():
             value = int(states[slot])
-            if value not in table.states:
+            if value not in names:
                 remark(f"slot {slot} of the process table has state {value}, which is none of the kernel's")
             known = {name: int(column[slot]) for name, column in present.items()}
             self.live.append(
@@ -76,7 +78,7 @@ class Processes:
                     octets[slot].tobytes(),
                     _name(octets[slot], table),
                     known.get("pid", 0),
-                    _state(table.states, value),
+                    _state(names, value),
                     known.get("sz", 0),
                     known["pagetable"],
                     known.get("trapframe", 0),
