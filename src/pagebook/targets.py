@@ -113,9 +113,8 @@ def opened(
         yield Target(EXAMPLES, rules_machine)
         return
     with opened_source(target, progress) as (look, live, frozen):
-        yield _as_machine(
-            target, look, live, frozen, GuestOptions(options.kernel, guest.satps, guest.roots, guest.offsets)
-        )
+        guest = GuestOptions(options.kernel, guest.satps, guest.roots, guest.offsets)
+        yield _as_machine(target, look, live, frozen, guest, progress)
 
 
 def _only_the_kernel(target: str, options: ModelOptions) -> None:
@@ -132,18 +131,19 @@ def _as_machine(
     live: bool,
     frozen: Callable[[], AbstractContextManager[None]],
     guest: GuestOptions,
+    progress: Progress | None,
 ) -> Target:
     remarks: list[str] = []
 
     def machine() -> Machine:
         found = look()
         if isinstance(found, Source):
-            found, said = _read(found, guest)
+            found, said = _read(found, guest, progress)
             if live and set(said) - set(remarks):  # it moved while it was read: what is so is so again
                 time.sleep(PAUSE)
                 again = look()
                 assert isinstance(again, Source)
-                said = tuple(one for one in said if one in _read(again, guest).remarks)
+                said = tuple(one for one in said if one in _read(again, guest, progress).remarks)
             remarks.extend(one for one in said if one not in remarks)
         elif guest != GuestOptions():
             raise BadTarget(
@@ -154,9 +154,9 @@ def _as_machine(
     return Target(name, machine, live, frozen, remarks)
 
 
-def _read(source: Source, guest: GuestOptions) -> Reading:
+def _read(source: Source, guest: GuestOptions, progress: Progress | None) -> Reading:
     """What runs there, and all that is to be said of it."""
-    found = read_guest(source, guest)
+    found = read_guest(source, guest, progress)
     return found._replace(remarks=source.remarks + found.remarks)
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import fields
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import click
 
 from pagebook import targets
 from pagebook.cli import shown
-from pagebook.cli.output import bar
+from pagebook.cli.output import bar, count
 from pagebook.guests.choosing import GuestOptions
 from pagebook.machine import Machine
 from pagebook.source import Source
 from pagebook.targets import MODEL, ModelOptions, Target
 from pagebook.units import size_text
 
+T = TypeVar("T")
 Model = dict[str, Any]
 """The options that say which machine, as the command line has them."""
 
@@ -29,22 +30,31 @@ def opened(target: str, model: Model) -> Iterator[Target]:
     guest = GuestOptions(
         satps=tuple(model.get("satp", ())), roots=tuple(model.get("root", ())), offsets=model.get("offsets") or {}
     )
-    with (
-        _progress(target, options) as progress,
-        targets.opened(target, options, guest, progress) as found,
-        found.frozen() if model.get("freeze") else nullcontext(),
-    ):
-        yield found
+    told = _Told(target, options)
+    with ExitStack() as stack:
+        found = told.of(lambda: stack.enter_context(targets.opened(target, options, guest, told.progress)))
+        if model.get("freeze"):
+            stack.enter_context(found.frozen())
+        yield found if target == MODEL else replace(found, look=lambda: told.of(found.look))
 
 
-@contextmanager
-def _progress(target: str, options: ModelOptions) -> Iterator[targets.Progress | None]:
-    """A bar for booting a large model; what else takes time says so by itself."""
-    if target != MODEL:
-        yield None
-        return
-    with bar(f"booting with {size_text(options.ram)}", options.ram) as progress:
-        yield progress
+class _Told:
+    """Says how far something is while it is done: a bar for booting a large model, else how much is read."""
+
+    def __init__(self, target: str, options: ModelOptions) -> None:
+        self.target = target
+        self.options = options
+        self.progress: targets.Progress = lambda done: self._now(done) if self._now else None
+        self._now: targets.Progress | None = None
+
+    def of(self, step: Callable[[], T]) -> T:
+        """What ``step`` gives; whatever was shown is gone by then."""
+        with (
+            bar(f"booting with {size_text(self.options.ram)}", self.options.ram)
+            if self.target == MODEL
+            else count(lambda done: f"reading {shown(self.target)}: {done >> 20:,} MiB")
+        ) as self._now:
+            return step()
 
 
 def open_machine(target: str, model: Model) -> Machine:
@@ -57,7 +67,8 @@ def open_machine(target: str, model: Model) -> Machine:
 
 def open_source(target: str) -> Source:
     """The bytes of ``target`` before anyone has said what runs there; open until the verb has ended."""
-    source = click.get_current_context().with_resource(targets.source_of(target))
+    context, told = click.get_current_context(), _Told(target, ModelOptions())
+    source = told.of(lambda: context.with_resource(targets.source_of(target, told.progress)))
     say(source.remarks)
     return source
 

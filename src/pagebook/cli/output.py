@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 STYLES = {"title": "bold", "address": "cyan", "rights": "green", "dim": "dim", "bad": "bold red", "": ""}
 SLOW = 1 << 30  # bytes of RAM from which booting or saving takes over a second
+PATIENCE = 1.0  # seconds before a count is shown
+PACE = 0.2  # seconds between two
 MOST_LINE = 1 << 10  # characters of an answer
 NARROWEST = 24  # columns for the text of the story, however small the terminal
 
@@ -107,3 +110,24 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None] | None]:
         return
     with click.progressbar(length=total, label=label, file=sys.stderr) as progress:
         yield progress.update
+
+
+@contextmanager
+def count(said: Callable[[int], str], wanted: bool = True) -> Iterator[Callable[[int], None]]:
+    """How far it is, as ``said`` words the sum so far: on standard error, a terminal, for what takes over a second."""
+    wanted = wanted and sys.stderr.isatty()
+    total, due, told = 0, time.monotonic() + PATIENCE, ""
+
+    def more(number: int) -> None:
+        nonlocal total, due, told
+        total += number
+        if wanted and time.monotonic() >= due:
+            told = said(total).ljust(len(told))
+            click.echo(f"\r{told}", nl=False, err=True)
+            due = time.monotonic() + PACE
+
+    try:
+        yield more
+    finally:
+        if told:
+            click.echo(f"\r{' ' * len(told)}\r", nl=False, err=True)

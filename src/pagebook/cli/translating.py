@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import stat
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import click
-
 from pagebook.cases import writing
 from pagebook.cases.lines import Input, from_file, from_words
 from pagebook.cases.reading import Defaults, read
 from pagebook.cli.opening import Model, open_machine
+from pagebook.cli.output import count
 from pagebook.cli.words import NOT_MAPPED, OK
 from pagebook.errors import BadFile
 from pagebook.files import replacing
@@ -25,9 +23,6 @@ from pagebook.machine import Machine
 from pagebook.mmu import Extensions, Kind
 from pagebook.rows import Answers, Rows, Words, answer
 from pagebook.sv import decode_satp
-
-PATIENCE = 1.0  # seconds before progress is shown
-PACE = 0.2  # seconds between two counts
 
 
 class Asked(NamedTuple):
@@ -125,26 +120,14 @@ def _print(rows: str) -> None:
     sys.stdout.flush()
 
 
-@contextmanager
-def _counter(file: Input, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Rows counted on standard error when it is a terminal, nothing else is shown there, and it takes long."""
-    wanted = sys.stderr.isatty() and (quiet or not sys.stdout.isatty())
-    size = _size(file) if wanted else 0
-    rows, due, shown = 0, time.monotonic() + PATIENCE, ""
+def _counter(file: Input, quiet: bool) -> AbstractContextManager[Callable[[int], None]]:
+    """Rows counted where nothing else is shown."""
+    size = _size(file)
 
-    def count(more: int) -> None:
-        nonlocal rows, due, shown
-        rows += more
-        if wanted and time.monotonic() >= due:
-            shown = f"{rows:,} rows" + (f", {100 * file.tell() // size} %" if size else "")
-            click.echo(f"\r{shown}", nl=False, err=True)
-            due = time.monotonic() + PACE
+    def said(rows: int) -> str:
+        return f"{rows:,} rows" + (f", {100 * file.tell() // size} %" if size else "")
 
-    try:
-        yield count
-    finally:
-        if shown:
-            click.echo(f"\r{' ' * len(shown)}\r", nl=False, err=True)
+    return count(said, quiet or not sys.stdout.isatty())
 
 
 def _size(file: Input) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,13 +35,16 @@ class Reading(NamedTuple):
     remarks: tuple[str, ...]
 
 
-def read_guest(source: Source, options: GuestOptions) -> Reading:
-    """What runs in ``source``; BadTarget, with the remedies, when nothing says where its tables are."""
+def read_guest(source: Source, options: GuestOptions, progress: Callable[[int], None] | None = None) -> Reading:
+    """What runs in ``source``; BadTarget, with the remedies, when nothing says where its tables are.
+
+    ``progress`` is called with the bytes just searched, where all of memory is.
+    """
     if options.satps or options.roots:
         return Reading(bare.read(source, options.satps, options.roots), ())
     path = options.kernel or source.kernel
     if path is None:
-        return _without_a_kernel(source)
+        return _without_a_kernel(source, progress)
     kernel = kernel_file(path)
     if xv6.recognised(kernel.symbols) or options.offsets:
         return Reading(*xv6.read(source, kernel, options.offsets))
@@ -54,7 +57,7 @@ def read_guest(source: Source, options: GuestOptions) -> Reading:
     return Reading(bare.read(source), (f"{remark}; only the tables of the harts are shown",))
 
 
-def _without_a_kernel(source: Source) -> Reading:
+def _without_a_kernel(source: Source, progress: Callable[[int], None] | None) -> Reading:
     """Linux, which tells of itself in its memory; anything else by its harts alone."""
-    known = linux.recognise(source.memory) is not None
+    known = linux.recognise(source.memory, progress) is not None
     return Reading(linux.read(source) if known else bare.read(source), ())

@@ -8,7 +8,7 @@ kernel's virtual addresses are translated by its own table.  drgn is not used: i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -43,9 +43,12 @@ class _Known(NamedTuple):
     symbols: dict[str, int]
 
 
-def recognise(memory: Memory) -> str | None:
-    """The release of the Linux whose note lies in this memory, as ``6.12.1``; None when there is none."""
-    found = next(vmcoreinfo.find(memory), None)
+def recognise(memory: Memory, progress: Callable[[int], None] | None = None) -> str | None:
+    """The release of the Linux whose note lies in this memory, as ``6.12.1``; None when there is none.
+
+    ``progress`` is called with the bytes just searched.
+    """
+    found = next(vmcoreinfo.find(memory, progress), None)
     return found.release if found else None
 
 

@@ -7,7 +7,7 @@ may be stale, or of a guest in the guest: whoever uses it must prove it by walki
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -46,18 +46,18 @@ class Vmcoreinfo:
                 yield (va - self.numbers["KERNEL_LINK_ADDR"] + start) % _WORD
 
 
-def find(memory: Memory) -> Iterator[Vmcoreinfo]:
+def find(memory: Memory, progress: Callable[[int], None] | None = None) -> Iterator[Vmcoreinfo]:
     """What looks like such a text, from the highest address down, as the kernel makes it early and near the top.
 
-    Not more than 64 pages that start like one are looked at.
+    Not more than 64 pages that start like one are looked at.  ``progress`` is called with the bytes just searched.
     """
-    for pa in islice(_pages(memory), _MOST):
+    for pa in islice(_pages(memory, progress or (lambda count: None)), _MOST):
         found = parse(memory.read(pa, PAGE_SIZE), pa)
         if found:
             yield found
 
 
-def _pages(memory: Memory) -> Iterator[int]:
+def _pages(memory: Memory, progress: Callable[[int], None]) -> Iterator[int]:
     first = U64(int.from_bytes(_FIRST[:8], "little"))
     for region in reversed(memory.regions):
         words = region.pages[:, 0]
@@ -65,6 +65,7 @@ def _pages(memory: Memory) -> Iterator[int]:
             start = max(0, stop - _STEP)
             for page in np.flatnonzero(words[start:stop] == first)[::-1].tolist():
                 yield region.base + (start + page << PAGE_SHIFT)
+            progress(stop - start << PAGE_SHIFT)
 
 
 def parse(page: bytes, pa: int) -> Vmcoreinfo | None:
