@@ -139,7 +139,7 @@ def test_a_file_too_large_to_be_mapped_is_refused(monkeypatch: pytest.MonkeyPatc
     def refuse(*_: object, **__: object) -> None:
         raise OverflowError("mmap length is too large")
 
-    monkeypatch.setattr("mmap.mmap", refuse)
+    monkeypatch.setattr("pagebook.sources.mapped.Mapped", refuse)
     assert refusal("large") == "cannot open 'large': mmap length is too large"
 
 
