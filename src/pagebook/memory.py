@@ -237,7 +237,8 @@ class Memory:
         self.devices = tuple(devices)
         for lower, upper in zip(self.regions, self.regions[1:], strict=False):
             if upper.base < lower.end:
-                raise BadAddress(f"regions {lower} and {upper} overlap", pa=upper.base)
+                both = " and ".join(f"{one.name} {one.base:#x}-{one.end:#x}" for one in (lower, upper))
+                raise BadAddress(f"two pieces of memory overlap: {both}", pa=upper.base)
 
     @classmethod
     def anonymous(cls, size: int, base: int = 0x8000_0000, name: str = "ram") -> Memory:

@@ -15,6 +15,7 @@ import weakref
 from pathlib import Path
 
 from pagebook.errors import BadFile
+from pagebook.files import what_else
 from pagebook.memory import Written
 from pagebook.units import PAGE_SHIFT, page_up
 
@@ -69,8 +70,9 @@ def written_of(view: memoryview, at: int = 0, size: int | None = None) -> Writte
 def map_file(path: str | Path) -> Mapped:
     """The bytes of the file, mapped; BadFile with the reason when there are none or the system refuses."""
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for its other end
-            raise BadFile(f"cannot open {str(path)!r}: it is a directory, a device or a pipe, not a file")
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode):  # opening a pipe would wait for its other end
+            raise BadFile(f"cannot open {str(path)!r}: {what_else(mode)}")
         with Path(path).open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 raise BadFile(f"{path} is empty")
