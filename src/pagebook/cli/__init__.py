@@ -19,6 +19,7 @@ from pagebook.cli.accesses import fault, pte, quiz, satp, walk
 from pagebook.cli.batches import translate
 from pagebook.cli.checking import check, rule
 from pagebook.cli.differing import diff, watch
+from pagebook.cli.drawing import draw
 from pagebook.cli.machines import boot, maps, tree
 from pagebook.cli.owning import owners
 from pagebook.cli.rooting import roots
@@ -48,6 +49,7 @@ def cli() -> None:
     pagebook roots m.core         where page tables start, when nothing is known
     pagebook diff old.core new.core    what changed
     pagebook watch qemu           the same, as it happens
+    pagebook draw memory          a figure of it: SVG, PNG or PDF
     pagebook translate 0 0x1000   many addresses, a row out for each
     pagebook fault --scause 15 --stval 0 --sepc 8     a panic's numbers, explained
     pagebook check                what is wrong; "rule PB101" tells about a rule
@@ -60,7 +62,7 @@ def cli() -> None:
     """
 
 
-for verb in (boot, maps, tree, walk, owners, check, rule, roots, diff, watch, translate, fault, pte, satp, quiz):
+for verb in (boot, maps, tree, walk, owners, check, rule, roots, diff, watch, draw, translate, fault, pte, satp, quiz):
     cli.add_command(verb)
 
 

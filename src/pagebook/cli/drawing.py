@@ -1,0 +1,209 @@
+"""The verb draw: a figure of a machine, of an address or of a number, as SVG, PNG or PDF."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from pagebook.cli.words import (
+    ADDRESS,
+    NUMBER,
+    OK,
+    Command,
+    access_options,
+    hart_options,
+    machine_options,
+    target_argument,
+)
+
+if TYPE_CHECKING:
+    from pagebook.views.svg.drawing import Drawing
+
+Kind = Literal["svg", "png", "pdf"]
+KINDS: dict[str, Kind] = {".svg": "svg", ".png": "png", ".pdf": "pdf"}
+USUAL_FORMAT = "sv39"
+
+space_option = click.option(
+    "--space", metavar="NAME", default="kernel", show_default=True, help="The address space, by name or pid."
+)
+format_option = click.option(
+    "--format",
+    "name",
+    type=click.Choice(["sv32", "sv39", "sv48", "sv57"], case_sensitive=False),
+    default=USUAL_FORMAT,
+    show_default=True,
+    help="How it is read.",
+)
+
+
+@click.group()
+def draw() -> None:
+    """Draw a figure, as SVG on standard output, or as the file that -o names.
+
+    Nothing in a figure is made up: it shows what "owners", "maps", "tree", "walk" and "pte" say of the same target. Its
+    size is bounded, whatever the size of the machine. Parts differ by pattern and by words, not by colour alone.
+
+    Every figure takes --theme light, dark or print, and -o FILE.svg, FILE.png or FILE.pdf; the last two need
+    "pip install 'pagebook[figures]'". Exit status 0 when a figure was drawn, be it of a fault.
+
+    \b
+    pagebook draw memory > memory.svg
+    pagebook draw directories 0x3fffffe000 m.core --space sh -o walk.pdf
+    pagebook draw walk 0x2ff8 --space sh --access store --theme print -o fault.png
+    pagebook draw pte 0x21fdd0c7
+    """
+
+
+def figure_options(command: Command) -> Command:
+    """The options of every figure; ``command`` gives the drawing."""
+
+    @click.option(
+        "--theme", type=click.Choice(["light", "dark", "print"]), default="light", show_default=True,
+        help="print has no colours.",
+    )  # fmt: skip
+    @click.option("-o", "--output", "out", metavar="FILE", help="FILE.svg, FILE.png or FILE.pdf.")
+    @functools.wraps(command)
+    def written(*, theme: str, out: str | None, **rest: Any) -> int:  # noqa: ANN401
+        kind = KINDS.get(PurePath(out).suffix.lower()) if out is not None else "svg"
+        if kind is None:
+            raise click.BadParameter(f"{out!r} ends neither in .svg nor in .png nor in .pdf", param_hint="-o")
+        _write(command(**rest), theme, out, kind)
+        return OK
+
+    return written
+
+
+def _write(drawing: Drawing, theme: str, out: str | None, kind: Kind) -> None:
+    svg = drawing.svg(theme)
+    if out is None:
+        click.echo(svg, nl=False)
+        return
+    from pagebook.files import replacing
+    from pagebook.views.svg.paper import convert
+
+    made = svg.encode() if kind == "svg" else convert(svg, kind)
+    with replacing(out) as file:
+        file.write(made)
+
+
+@draw.command()
+@target_argument
+@figure_options
+@machine_options
+def memory(target: str, **model: Any) -> Drawing:  # noqa: ANN401
+    """Memory as a book: every frame, and whose it is.
+
+    A cell is a frame, or several where RAM is too much or too mixed; frames that are all alike are one band. The
+    legend counts every frame once.
+
+    \b
+    pagebook draw memory
+    pagebook draw memory qemu -o now.png
+    """
+    from pagebook.cli.opening import open_machine
+    from pagebook.ledger import Ledger
+    from pagebook.views.svg import book
+
+    return book.memory(Ledger(open_machine(target, model)))
+
+
+@draw.command("physical-address")
+@click.argument("pa", type=ADDRESS, required=False)
+@format_option
+@figure_options
+def physical_address(pa: int | None, name: str) -> Drawing:
+    """A physical address in bits: the frame, and the offset in it.
+
+    Without PA the format alone.
+
+    \b
+    pagebook draw physical-address 0x87f56abc
+    pagebook draw physical-address --format sv32
+    """
+    from pagebook.sv import FORMATS
+    from pagebook.views.svg import fields
+
+    return fields.physical_address(pa, FORMATS[name.lower()])
+
+
+@draw.command("virtual-address")
+@click.argument("va", type=ADDRESS, required=False)
+@format_option
+@figure_options
+def virtual_address(va: int | None, name: str) -> Drawing:
+    """A virtual address in bits: an index for each level, and the offset.
+
+    Without VA the format alone.
+
+    \b
+    pagebook draw virtual-address 0x3fffffe000
+    pagebook draw virtual-address --format sv57
+    """
+    from pagebook.sv import FORMATS
+    from pagebook.views.svg import fields
+
+    return fields.virtual_address(va, FORMATS[name.lower()])
+
+
+@draw.command()
+@click.argument("value", metavar="[PTE]", type=NUMBER, required=False)
+@format_option
+@hart_options
+@figure_options
+def pte(value: int | None, name: str, hart: dict[str, Any]) -> Drawing:
+    """A page-table entry in bits, and what they mean.
+
+    Without PTE the format alone.
+
+    \b
+    pagebook draw pte 0x21fdd0c7
+    pagebook draw pte --format sv32
+    """
+    from pagebook.decode import decode_pte
+    from pagebook.mmu import Extensions
+    from pagebook.sv import FORMATS
+    from pagebook.views.svg import fields
+
+    format = FORMATS[name.lower()]
+    return fields.pte_format(format) if value is None else fields.pte(decode_pte(value, format, Extensions(**hart)))
+
+
+@draw.command()
+@click.argument("va", type=ADDRESS)
+@target_argument
+@space_option
+@access_options
+@hart_options
+@figure_options
+@machine_options
+def walk(
+    va: int,
+    target: str,
+    space: str,
+    access: dict[str, Any],
+    hart: dict[str, Any],
+    **model: Any,  # noqa: ANN401
+) -> Drawing:
+    """One access, step by step: the PTEs it reads, and the bits that decide.
+
+    The access is a load of one byte, unless --access and --size say otherwise.
+
+    \b
+    pagebook draw walk 0x80000000
+    pagebook draw walk 0x2ff8 --space sh --access store
+    """
+    from pagebook.cases.reading import USUAL_SIZE
+    from pagebook.cli.opening import open_machine
+    from pagebook.explain import explain, regime_of
+    from pagebook.mmu import Extensions, Kind, Mmu
+    from pagebook.views.svg import steps
+
+    machine = open_machine(target, model)
+    one = machine.space(space)
+    kind = Kind[(access["kind"] or "load").upper()]
+    regime = regime_of(one, access["priv"], bool(access["sum"]), bool(access["mxr"]))
+    mmu = Mmu(machine.memory, Extensions(**hart))
+    return steps.walk(explain(mmu, one, regime, kind, va, access["size"] or USUAL_SIZE[kind]))
