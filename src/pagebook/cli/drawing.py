@@ -207,3 +207,69 @@ def walk(
     regime = regime_of(one, access["priv"], bool(access["sum"]), bool(access["mxr"]))
     mmu = Mmu(machine.memory, Extensions(**hart))
     return steps.walk(explain(mmu, one, regime, kind, va, access["size"] or USUAL_SIZE[kind]))
+
+
+@draw.command("page-table")
+@target_argument
+@space_option
+@click.option("--table", metavar="PA", type=ADDRESS, help="The table at this physical address; without, the root.")
+@figure_options
+@machine_options
+def page_table(target: str, space: str, table: int | None, **model: Any) -> Drawing:  # noqa: ANN401
+    """One page of a page table: its entries, and where they lead.
+
+    Entries that are alike are one row: those that are empty, and leaves that map one page after the other.
+
+    \b
+    pagebook draw page-table --space sh
+    pagebook draw page-table --space sh --table 0x87f3c000
+    """
+    from pagebook.cli.opening import open_machine
+    from pagebook.views.svg import tables
+
+    return tables.page_table(open_machine(target, model).space(space), table)
+
+
+@draw.command()
+@click.argument("va", type=ADDRESS)
+@target_argument
+@space_option
+@figure_options
+@machine_options
+def directories(va: int, target: str, space: str, **model: Any) -> Drawing:  # noqa: ANN401
+    """The walk of an address through the page directories.
+
+    From the root to the page, with the index that each part of the address is, the PTE that stands there, and arrows.
+    Rights are not asked for: "draw walk" does that.
+
+    \b
+    pagebook draw directories 0x3fffffe000 --space sh
+    pagebook draw directories 0x80000000 m.core
+    """
+    from pagebook.cli.opening import open_machine
+    from pagebook.views import facts
+    from pagebook.views.svg import directories as figure
+
+    return figure.directories(facts.walk(open_machine(target, model).space(space), va))
+
+
+@draw.command()
+@target_argument
+@space_option
+@figure_options
+@machine_options
+def layout(target: str, space: str, **model: Any) -> Drawing:  # noqa: ANN401
+    """An address space beside physical memory.
+
+    The regions with their rights, guard pages, gaps, and where each region is in physical memory. High addresses are at
+    the top. Many runs of one kind are one region.
+
+    \b
+    pagebook draw layout --space sh
+    pagebook draw layout m.core -o kernel.svg
+    """
+    from pagebook.cli.opening import open_machine
+    from pagebook.views.svg import layout as figure
+
+    machine = open_machine(target, model)
+    return figure.layout(machine, machine.space(space))

@@ -225,6 +225,14 @@ def _nodes(space: Space, table: int, level: int, va: int, fold: bool, depth: int
             yield from _nodes(space, pa, level - 1, at, fold, depth)
 
 
+def entries(space: Space, table: int, level: int, va: int) -> Iterator[Node]:
+    """The valid PTEs of one table page on ``level``, whose first translates ``va``; leaves that map on are one node.
+
+    OutsideMemory when the table is not in memory.
+    """
+    yield from _nodes(space, table, level, va, True, space.table.format.levels - level)
+
+
 def _groups(
     indices: npt.NDArray[np.intp], values: npt.NDArray[np.uint64], fmt: Format, level: int
 ) -> npt.NDArray[np.intp]:

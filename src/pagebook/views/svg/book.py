@@ -119,7 +119,7 @@ def _row(holding: Holding, pa: int, first: int, stop: int, per_cell: int) -> Row
 
 
 def _region(drawing: Drawing, ledger: Ledger, holding: Holding, per_cell: int, left: float, y: float) -> float:
-    top = y
+    top, last = y, COLUMNS
     for row in _rows(holding, per_cell):
         height = BAND if isinstance(row, Band) else CELL_HEIGHT
         drawing.text(left - 10, y + height / 2 + SMALL * 0.35, f"{row.pa:#x}", size=SMALL, ink="faint", anchor="end")
@@ -127,8 +127,13 @@ def _region(drawing: Drawing, ledger: Ledger, holding: Holding, per_cell: int, l
             _band(drawing, ledger, row, left, y)
         else:
             _cells(drawing, ledger, row, left, y)
+        last = COLUMNS if isinstance(row, Band) else len(row.counts)
         y += height
-    drawing.box(left, top, COLUMNS * CELL, y - top, "", line="ink", weight=1.5)
+    right, step = left + COLUMNS * CELL, y - CELL_HEIGHT
+    edge = [(left, top), (right, top), (right, y), (left, y), (left, top)]
+    if last < COLUMNS:  # the last row ends early
+        edge[2:3] = [(right, step), (left + last * CELL, step), (left + last * CELL, y)]
+    drawing.line(edge, "ink", weight=1.5)
     drawing.text(left - 10, y + SMALL * 1.2, f"{holding.region.end:#x}", size=SMALL, ink="faint", anchor="end")
     return y
 

@@ -149,14 +149,19 @@ class Drawing:
         path = " ".join(f"{number(a)},{number(b)}" for a, b in corners)
         self._put("polygon", max(a for a, _ in corners), max(b for _, b in corners), points=path, fill=ink)
 
-    def curve(self, start: Point, end: Point, ink: str = "accent", *, weight: float = 1.2, dash: str = "") -> None:
-        """A curve that leaves ``start`` and reaches ``end`` level, with a dot at its end."""
-        (x1, y1), (x2, y2) = start, end
+    def band(
+        self, start: tuple[float, float, float], end: tuple[float, float, float], ink: str, dash: str = ""
+    ) -> None:
+        """A band from one edge to another, each given as x, top and bottom, that leaves and arrives level; see-through."""
+        (x1, top1, bottom1), (x2, top2, bottom2) = start, end
         middle = number((x1 + x2) / 2)
-        path = f"M{number(x1)} {number(y1)}C{middle} {number(y1)} {middle} {number(y2)} {number(x2)} {number(y2)}"
-        right, bottom = max(x1, x2), max(y1, y2)
-        self._put("path", right, bottom, d=path, fill="none", stroke=ink, stroke_width=weight, stroke_dasharray=dash)
-        self._put("circle", right, bottom, cx=x2, cy=y2, r=2.5, fill=ink)
+        a, b, c, d = (f"{number(x)} {number(y)}" for x, y in ((x1, top1), (x2, top2), (x2, bottom2), (x1, bottom1)))
+        path = f"M{a}C{middle} {number(top1)} {middle} {number(top2)} {b}L{c}"
+        path += f"C{middle} {number(bottom2)} {middle} {number(bottom1)} {d}Z"
+        self._put(
+            "path", max(x1, x2), max(bottom1, bottom2), d=path, fill=ink, fill_opacity="0.1", stroke=ink, stroke_width=1,
+            stroke_dasharray=dash,
+        )  # fmt: skip
 
     def text(
         self, x: float, y: float, text: str, *, size: float = SIZE, ink: str = "ink", anchor: str = "start",
@@ -171,7 +176,7 @@ class Drawing:
         if plate:
             self.box(left - 2, y - size * 0.9, width + 4, size * 1.2, plate, line="")
         self._put(
-            "text", left + width, y + size * 0.3, text_=escape(text, quote=False), x=x, y=y, fill=ink, font_size=size,
+            "text", left + width, y + size * 0.3, text_=escape(text, quote=False).replace("  ", " \u00a0"), x=x, y=y, fill=ink, font_size=size,
             font_family=font, font_weight="bold" if bold else "", text_anchor=anchor if anchor != "start" else "",
         )  # fmt: skip
         return width

@@ -119,12 +119,10 @@ def words(drawing: Drawing, x: float, y: float, lines: Iterable[Line], room: flo
 
 
 def _columns(line: Line) -> list[str]:
-    """The words after the label: three columns, where the text view sets three apart by spaces, or one."""
+    """The words after the label: three columns, where the label is bits, or one."""
     said = "".join(text for text, _ in line[1:]).strip()
-    columns = re.split(r"  +", said)
-    if len(columns) == 1 and (found := re.fullmatch(r"(\w+) +(\w+) +(.*)", said)) and line[0][0].strip()[0].isdigit():
-        columns = [found[1], found[2], found[3]]
-    return columns if len(columns) == 3 else [said]
+    found = re.fullmatch(r"(\S+) +(\S+) +(.*)", said) if line[0][0].strip()[:1].isdigit() else None
+    return [found[1], found[2], found[3]] if found else [said]
 
 
 def physical_address(pa: int | None, fmt: Format) -> Drawing:
