@@ -10,6 +10,7 @@ import click
 
 from pagebook.cli.words import (
     ADDRESS,
+    KINDS,
     NUMBER,
     OK,
     Command,
@@ -22,8 +23,8 @@ from pagebook.cli.words import (
 if TYPE_CHECKING:
     from pagebook.views.svg.drawing import Drawing
 
-Kind = Literal["svg", "png", "pdf"]
-KINDS: dict[str, Kind] = {".svg": "svg", ".png": "png", ".pdf": "pdf"}
+FileKind = Literal["svg", "png", "pdf"]
+SUFFIXES: dict[str, FileKind] = {".svg": "svg", ".png": "png", ".pdf": "pdf"}
 USUAL_FORMAT = "sv39"
 
 space_option = click.option(
@@ -67,7 +68,7 @@ def figure_options(command: Command) -> Command:
     @click.option("-o", "--output", "out", metavar="FILE", help="FILE.svg, FILE.png or FILE.pdf.")
     @functools.wraps(command)
     def written(*, theme: str, out: str | None, **rest: Any) -> int:  # noqa: ANN401
-        kind = KINDS.get(PurePath(out).suffix.lower()) if out is not None else "svg"
+        kind = SUFFIXES.get(PurePath(out).suffix.lower()) if out is not None else "svg"
         if kind is None:
             raise click.BadParameter(f"{out!r} ends neither in .svg nor in .png nor in .pdf", param_hint="-o")
         _write(command(**rest), theme, out, kind)
@@ -76,7 +77,7 @@ def figure_options(command: Command) -> Command:
     return written
 
 
-def _write(drawing: Drawing, theme: str, out: str | None, kind: Kind) -> None:
+def _write(drawing: Drawing, theme: str, out: str | None, kind: FileKind) -> None:
     svg = drawing.svg(theme)
     if out is None:
         click.echo(svg, nl=False)
@@ -273,3 +274,60 @@ def layout(target: str, space: str, **model: Any) -> Drawing:  # noqa: ANN401
 
     machine = open_machine(target, model)
     return figure.layout(machine, machine.space(space))
+
+
+@draw.command()
+@click.argument("frame", metavar="FRAME", type=ADDRESS)
+@target_argument
+@figure_options
+@machine_options
+def page(frame: int, target: str, **model: Any) -> Drawing:  # noqa: ANN401
+    """One page of memory: its bytes, whose it is, who maps it.
+
+    FRAME is a physical address, or a frame number (the PPN of a PTE). Rows of bytes that are equal are one.
+
+    \b
+    pagebook draw page 0x87f3e000
+    pagebook draw page 0x87f3e m.core
+    """
+    from pagebook.cli.opening import open_machine
+    from pagebook.errors import OutsideMemory
+    from pagebook.views import frames
+    from pagebook.views.svg import page as figure
+
+    found = frames.owners(open_machine(target, model), (frame, frame + 1))
+    if not found.runs:
+        raise OutsideMemory(f"no RAM is at {frame:#x}, so there is no page to draw; 'pagebook owners' says who maps it")
+    return figure.page(found)
+
+
+@draw.command()
+@target_argument
+@click.option("--va", "vas", metavar="ADDRESS", type=ADDRESS, multiple=True, help="Access this; may be repeated.")
+@click.option(
+    "--access",
+    "kind",
+    type=KINDS,
+    default="load",
+    show_default=True,
+    help="What is done at each.",
+)
+@space_option
+@hart_options
+@figure_options
+@machine_options
+def tlb(target: str, vas: tuple[int, ...], kind: str, space: str, hart: dict[str, Any], **model: Any) -> Drawing:  # noqa: ANN401
+    """What a TLB would hold after some accesses.
+
+    One hart accesses each --va in its turn, one byte at a time; without any, the start of the first runs of the space.
+
+    \b
+    pagebook draw tlb --space sh
+    pagebook draw tlb --space sh --va 0 --va 0x10 --va 0x3000 --va 0x9000
+    """
+    from pagebook.cli.opening import open_machine
+    from pagebook.mmu import Extensions, Kind, Mmu
+    from pagebook.views.svg import cache
+
+    machine = open_machine(target, model)
+    return cache.tlb(Mmu(machine.memory, Extensions(**hart)), machine.space(space), Kind[kind.upper()], vas)

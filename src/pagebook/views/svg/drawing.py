@@ -27,6 +27,8 @@ _NARROW, _WIDE = "ijl.,:;'|!()[]/ -It1fr", "mwMW%@—…"
 _LETTERS_END = 0x530  # Latin, Greek and Cyrillic are below, and monospaced in the usual fonts
 
 Point = tuple[float, float]
+Edge = tuple[float, float, float]
+"""The x, the top and the bottom of an upright edge."""
 
 
 def printable(text: str) -> str:
@@ -149,19 +151,15 @@ class Drawing:
         path = " ".join(f"{number(a)},{number(b)}" for a, b in corners)
         self._put("polygon", max(a for a, _ in corners), max(b for _, b in corners), points=path, fill=ink)
 
-    def band(
-        self, start: tuple[float, float, float], end: tuple[float, float, float], ink: str, dash: str = ""
-    ) -> None:
-        """A band from one edge to another, each given as x, top and bottom, that leaves and arrives level; see-through."""
+    def band(self, start: Edge, end: Edge, ink: str, dash: str = "") -> None:
+        """A band, that can be seen through, from one upright edge to another."""
         (x1, top1, bottom1), (x2, top2, bottom2) = start, end
         middle = number((x1 + x2) / 2)
         a, b, c, d = (f"{number(x)} {number(y)}" for x, y in ((x1, top1), (x2, top2), (x2, bottom2), (x1, bottom1)))
         path = f"M{a}C{middle} {number(top1)} {middle} {number(top2)} {b}L{c}"
         path += f"C{middle} {number(bottom2)} {middle} {number(bottom1)} {d}Z"
-        self._put(
-            "path", max(x1, x2), max(bottom1, bottom2), d=path, fill=ink, fill_opacity="0.1", stroke=ink, stroke_width=1,
-            stroke_dasharray=dash,
-        )  # fmt: skip
+        look = {"fill": ink, "fill_opacity": "0.1", "stroke": ink, "stroke_dasharray": dash}
+        self._put("path", max(x1, x2), max(bottom1, bottom2), d=path, **look)
 
     def text(
         self, x: float, y: float, text: str, *, size: float = SIZE, ink: str = "ink", anchor: str = "start",
@@ -176,8 +174,9 @@ class Drawing:
         if plate:
             self.box(left - 2, y - size * 0.9, width + 4, size * 1.2, plate, line="")
         self._put(
-            "text", left + width, y + size * 0.3, text_=escape(text, quote=False).replace("  ", " \u00a0"), x=x, y=y, fill=ink, font_size=size,
-            font_family=font, font_weight="bold" if bold else "", text_anchor=anchor if anchor != "start" else "",
+            "text", left + width, y + size * 0.3, x=x, y=y, fill=ink, font_size=size, font_family=font,
+            font_weight="bold" if bold else "", text_anchor=anchor if anchor != "start" else "",
+            text_=escape(text, quote=False).replace("  ", " \u00a0"),
         )  # fmt: skip
         return width
 

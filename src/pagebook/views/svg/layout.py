@@ -5,6 +5,7 @@ High addresses are at the top.  Heights grow with the logarithm of what they sta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from math import log2
 from typing import NamedTuple
@@ -16,8 +17,9 @@ from pagebook.views.facts import Filter, Names, listing
 from pagebook.views.svg.drawing import MARGIN, SIZE, Drawing, text_width
 from pagebook.views.svg.fields import SMALL
 from pagebook.views.svg.regions import Mapped, Segment, regions, segments
+from pagebook.views.text import count_text
 
-WIDTH, BETWEEN = 300, 190
+WIDTH, BETWEEN = 390, 190
 LEAST, PER_DOUBLING, MOST_HEIGHT, GAP = 30, 2.5, 84, 34
 MOST_RAM = 6  # regions of RAM that are drawn
 TOOTH = 12
@@ -43,14 +45,13 @@ def layout(machine: Machine, space: Space) -> Drawing:
     found = regions(listed)
     fmt, root = space.table.format, space.table.root
     title = f"The address space of {space.name}, and where it is in memory"
-    drawing = Drawing(title, f"{title}: {listed.mappings} pages in {len(listed.run_rows)} runs.")
+    drawing = Drawing(title, f"{title}.")
     notes = [
         f"{fmt.name}, root {root:#x}: {listed.mappings:,} pages mapped in {len(listed.run_rows):,} runs; not to scale"
     ]
     if len(listed.problem_rows):
-        notes.append(
-            f"{len(listed.problem_rows):,} PTEs that no walk can use are not drawn; 'pagebook maps' lists them"
-        )
+        wrong = count_text(len(listed.problem_rows), "PTE")
+        notes.append(f"{wrong} that no walk can use, not drawn; 'pagebook maps' lists what is wrong")
     y = drawing.heading(*notes)
     labels = [f"{address:#x}" for region in found for address in (region.start, region.stop)]
     left = MARGIN + max((text_width(label, SMALL) for label in labels), default=0) + 10
@@ -66,9 +67,8 @@ def layout(machine: Machine, space: Space) -> Drawing:
     physical = _physical(drawing, machine, parts, right, start[1])
     _links(drawing, found, virtual, physical, left + WIDTH, right)
     if len(held) > MOST_RAM:
-        drawing.text(
-            right, drawing.bottom + 16, f"{len(held) - MOST_RAM} more regions of RAM are not drawn", font="sans"
-        )
+        more = f"{len(held) - MOST_RAM} more regions of RAM are not drawn"
+        drawing.text(right, drawing.bottom + 16, more, font="sans")
     return drawing
 
 
@@ -76,7 +76,7 @@ def _height(size: int) -> float:
     return min(LEAST + PER_DOUBLING * log2(max(size >> PAGE_SHIFT, 1)), MOST_HEIGHT)
 
 
-def _total(parts: list[Mapped] | list[Segment]) -> float:
+def _total(parts: Sequence[Mapped | Segment]) -> float:
     """How high a column will be, its gaps included."""
     gaps = sum(above.start > below.stop for below, above in pairwise(parts))
     return sum(_height(part.stop - part.start) for part in parts) + GAP * gaps
@@ -85,15 +85,10 @@ def _total(parts: list[Mapped] | list[Segment]) -> float:
 def about(size: int) -> str:
     """A size: exactly where that is short, else to three digits."""
     text = size_text(size)
-    if len(text) <= 5:
-        return text
     for suffix, shift in (("T", 40), ("G", 30), ("M", 20), ("K", 10)):
-        if size >> shift:
-            return (
-                f"about {size / (1 << shift):.3g}{suffix}"
-                if size >> shift < 1000
-                else f"about {size >> shift:,}{suffix}"
-            )
+        if len(text) > 5 and size >> shift:
+            many = size >> shift >= 1000
+            return f"about {size >> shift:,}{suffix}" if many else f"about {size / (1 << shift):.3g}{suffix}"
     return text
 
 
@@ -128,14 +123,9 @@ def _region(drawing: Drawing, space: Space, region: Mapped, x: float, y: float, 
     if region.runs > 1:
         each = f"{region.runs:,} × {about(region.pieces)}" if region.pieces else f"{region.runs:,} runs, {size}"
         size = each + (f", {about(region.gaps)} gaps" if region.gaps else "")
-    middle = y + height / 2 + SIZE * 0.36
-    used = drawing.text(
-        x + WIDTH - 8, middle, f"{rights}  {size}", anchor="end", plate="paper" if guard else "", room=WIDTH - 60
-    )
-    if region.name:
-        drawing.text(
-            x + 8, middle, region.name, font="sans", bold=True, room=WIDTH - used - 28, plate="paper" if guard else ""
-        )
+    middle, plate = y + height / 2 + SIZE * 0.36, "paper" if guard else ""
+    used = drawing.text(x + WIDTH - 8, middle, f"{rights}  {size}", anchor="end", plate=plate, room=WIDTH - 60)
+    drawing.text(x + 8, middle, region.name, font="sans", bold=True, room=WIDTH - used - 28, plate=plate)
 
 
 def _gap(drawing: Drawing, x: float, y: float, words: str) -> None:
@@ -147,7 +137,6 @@ def _gap(drawing: Drawing, x: float, y: float, words: str) -> None:
 
 
 def _physical(drawing: Drawing, machine: Machine, parts: list[Segment], x: float, y: float) -> list[Placed]:
-    names = Names(machine.areas)
     placed = []
     above: int | None = None
     for part in reversed(parts):
@@ -160,8 +149,7 @@ def _physical(drawing: Drawing, machine: Machine, parts: list[Segment], x: float
         if above is None or above > part.stop:
             drawing.text(x + WIDTH + 6, y + SMALL * 0.9, f"{part.stop:#x}", size=SMALL, ink="faint")
         drawing.text(x + WIDTH + 6, y + height - 1, f"{part.start:#x}", size=SMALL, ink="faint")
-        kind = names.of(part.start, part.stop - part.start) or ("RAM" if part.is_ram else "a device, or nothing")
-        words = kind if part.mapped else f"{kind}, not mapped here"
+        words = _what(machine, part) if part.mapped else f"{_what(machine, part)}, not mapped here"
         middle = y + height / 2 + SIZE * 0.36
         used = drawing.text(x + WIDTH - 8, middle, about(part.stop - part.start), anchor="end", plate=fill)
         drawing.text(x + 10, middle, words, font="sans", room=WIDTH - used - 28, plate=fill)
@@ -169,6 +157,15 @@ def _physical(drawing: Drawing, machine: Machine, parts: list[Segment], x: float
         above = part.start
         y += height
     return placed[::-1]
+
+
+def _what(machine: Machine, part: Segment) -> str:
+    """What is there: the area that holds all of it, or RAM and the areas in it, or what is no RAM."""
+    if not part.is_ram:
+        return "a device, or nothing"
+    around = [area.name for area in machine.areas if area.start <= part.start and part.stop <= area.end]
+    inside = Names(machine.areas).of(part.start, part.stop - part.start)
+    return around[0] if around else f"RAM with {inside} in it" if inside else "RAM"
 
 
 def _links(
@@ -179,8 +176,6 @@ def _links(
         for low, high in region.places:
             first = next(part for part in physical if part.start <= low < part.stop)
             last = next(part for part in physical if part.start < high <= part.stop)
-            top, bottom = last.y(high), first.y(low)
-            whole = region.runs == 1
-            drawing.band(
-                (left, here.top + 1, here.bottom - 1), (right, top + 1, bottom - 1), "accent", "" if whole else "4 3"
-            )
+            there = (right, last.y(high) + 1, first.y(low) - 1)
+            dash = "" if region.runs == 1 else "4 3"
+            drawing.band((left, here.top + 1, here.bottom - 1), there, "accent", dash)

@@ -83,7 +83,7 @@ def _mapped(rows: Rows, names: Names) -> Mapped:
     told = tuple((int(low), int(high)) for low, high in ends)
     return Mapped(
         start, stop, sum(rows["size"].tolist()), len(rows), _common(rows["flags"] & RIGHTS), _common(rows["size"]),
-        _common(gaps) if len(gaps) else 0, names.of(start, stop - start), told, scattered,
+        _common(gaps.astype(np.uint64)) if len(gaps) else 0, names.of(start, stop - start), told, scattered,
     )  # fmt: skip
 
 
