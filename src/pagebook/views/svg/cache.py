@@ -14,15 +14,17 @@ from pagebook.units import size_text
 from pagebook.views import facts
 from pagebook.views.access import kind_text
 from pagebook.views.svg.drawing import MARGIN, SIZE, Drawing, spread, text_width
+from pagebook.views.text import count_text
 
 MOST = 64  # accesses
 USUAL = 8  # where none are given: the first pages of so many runs
 ROW, PAD = 26, 10
 Row = Sequence[str]
+HELD = ("page", "size", "ASID", "is at", "flags", "read from")
 
 
 def tlb(mmu: Mmu, space: Space, kind: Kind, vas: Sequence[int]) -> Drawing:
-    """A TLB that was empty, after accesses of one byte at ``vas`` by one hart; without any, at the first runs of the space.
+    """A TLB that was empty, after one hart's accesses of one byte at ``vas``; without any, at the first runs.
 
     BadTarget for more than `MOST`.
     """
@@ -37,9 +39,9 @@ def tlb(mmu: Mmu, space: Space, kind: Kind, vas: Sequence[int]) -> Drawing:
     y = drawing.heading(
         f"It was empty; the hart runs in mode {regime.priv}, with {space.table.format.name} from {space.table.root:#x}."
     )
-    y = _grid(drawing, y, f"{len(vas)} accesses", ("", "address", "comes to", "how"), accesses, 3)
+    y = _grid(drawing, y, f"{len(vas)} access{'es' * (len(vas) != 1)}", ("", "address", "comes to", "how"), accesses, 3)
     y = _grid(
-        drawing, y + MARGIN, f"{len(held)} translations are remembered", ("page", "size", "ASID", "is at", "flags", "read from"),
+        drawing, y + MARGIN, f"{count_text(len(held), 'translation')} remembered", HELD,
         [_entry(cached) for cached in held], None,
     )  # fmt: skip
     drawing.paragraph(

@@ -27,7 +27,7 @@ def page(found: Owners) -> Drawing:
     title = f"The page at {pa:#x} of {machine.name}"
     drawing = Drawing(title, f"{title}: frame {pa >> PAGE_SHIFT:#x}, {run.role.label}.")
     y = drawing.heading(
-        f"frame {pa >> PAGE_SHIFT:#x}: {PAGE_SIZE:,} bytes, in hexadecimal; on the left the offset of the first of each row"
+        f"frame {pa >> PAGE_SHIFT:#x}: {PAGE_SIZE:,} bytes in hexadecimal, each row with the offset of its first byte"
     )
     y = _bytes(drawing, machine.memory.read(pa, PAGE_SIZE), run.role, y)
     lines = list(frames.text(found))

@@ -87,7 +87,7 @@ def _mapped(rows: Rows, names: Names) -> Mapped:
     )  # fmt: skip
 
 
-def _common(values: npt.NDArray[np.unsignedinteger]) -> int | None:
+def _common(values: npt.NDArray[np.integer]) -> int | None:
     """The value that all are, None when they differ."""
     return int(values[0]) if len(values) and bool((values == values[0]).all()) else None
 
