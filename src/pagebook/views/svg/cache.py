@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pagebook.errors import BadTarget
 from pagebook.explain import regime_of
 from pagebook.machine import Space
-from pagebook.mmu import Kind, Mmu
+from pagebook.mmu import Kind, Mmu, Outcome
 from pagebook.sv import flags_text
 from pagebook.tlb import Cached, Tlb
 from pagebook.units import size_text
@@ -44,9 +44,8 @@ def tlb(mmu: Mmu, space: Space, kind: Kind, vas: Sequence[int]) -> Drawing:
         drawing, y + MARGIN, f"{count_text(len(held), 'translation')} remembered", HELD,
         [_entry(cached) for cached in held], None,
     )  # fmt: skip
-    drawing.paragraph(
-        MARGIN, y + SIZE, "A real TLB has few places, and may have forgotten any of these.", 760, ink="faint"
-    )
+    words = "A and D are as the hart sets them. A real TLB has few places, and may have forgotten any of these."
+    drawing.paragraph(MARGIN, y + MARGIN, words, 760, ink="faint")
     return drawing
 
 
@@ -55,6 +54,7 @@ def _access(cache: Tlb, space: Space, kind: Kind, va: int) -> tuple[str, str, st
     regime = regime_of(space)
     before = {id(one): one for one in cache.entries(0)}
     outcome = cache.access(0, regime, kind, va, 1)
+    _set_bits(cache, outcome)
     known = [one for one in before.values() if one.covers(va, 0)]
     if outcome.rule:
         return f"{va:#x}", f"fault {outcome.cause}", f"{outcome.rule.text}; not remembered"
@@ -64,8 +64,16 @@ def _access(cache: Tlb, space: Space, kind: Kind, va: int) -> tuple[str, str, st
     elif any(one in known for one in cache.entries(0) if id(one) in before):
         how = "remembered: no PTE read"
     else:
-        how = f"{read} again: the one remembered has A or D clear"
+        how = f"{read} again: what was remembered did not allow it as it is"
     return f"{va:#x}", f"{outcome.pa:#x}", how
+
+
+def _set_bits(cache: Tlb, outcome: Outcome) -> None:
+    """Remember the PTE with the A and D that the hart sets, which are not written: the memory is not ours to change."""
+    part = outcome.parts[0]
+    for cached in cache.entries(0):
+        if part.pa is not None and part.after is not None and part.leaf == cached.leaf:
+            cached.steps = (*cached.steps[:-1], cached.leaf._replace(pte=part.after))
 
 
 def _entry(cached: Cached) -> Row:

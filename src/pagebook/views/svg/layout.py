@@ -20,7 +20,7 @@ from pagebook.views.svg.regions import Mapped, Segment, regions, segments
 from pagebook.views.text import count_text
 
 WIDTH, BETWEEN = 390, 190
-LEAST, PER_DOUBLING, MOST_HEIGHT, GAP = 30, 2.5, 84, 34
+LEAST, PER_DOUBLING, MOST_HEIGHT, GAP = 38, 2.5, 84, 34
 MOST_RAM = 6  # regions of RAM that are drawn
 TOOTH = 12
 GUARD = "guard page"
@@ -73,6 +73,7 @@ def layout(machine: Machine, space: Space) -> Drawing:
 
 
 def _height(size: int) -> float:
+    """How high the part for so many bytes is: two lines of text have room."""
     return min(LEAST + PER_DOUBLING * log2(max(size >> PAGE_SHIFT, 1)), MOST_HEIGHT)
 
 
@@ -123,9 +124,14 @@ def _region(drawing: Drawing, space: Space, region: Mapped, x: float, y: float, 
     if region.runs > 1:
         each = f"{region.runs:,} × {about(region.pieces)}" if region.pieces else f"{region.runs:,} runs, {size}"
         size = each + (f", {about(region.gaps)} gaps" if region.gaps else "")
-    middle, plate = y + height / 2 + SIZE * 0.36, "paper" if guard else ""
-    used = drawing.text(x + WIDTH - 8, middle, f"{rights}  {size}", anchor="end", plate=plate, room=WIDTH - 60)
-    drawing.text(x + 8, middle, region.name, font="sans", bold=True, room=WIDTH - used - 28, plate=plate)
+    words, plate = f"{rights}  {size}", "paper" if guard else ""
+    room = WIDTH - text_width(words) - 28
+    fits = text_width(region.name, font="sans", bold=True) <= room
+    first = second = y + height / 2 + SIZE * 0.36
+    if not fits:
+        first, second, room = y + height / 2 - 4, y + height / 2 + SIZE + 3, WIDTH - 16.0
+    drawing.text(x + 8, first, region.name, font="sans", bold=True, room=room, plate=plate)
+    drawing.text(x + WIDTH - 8, second, words, anchor="end", plate=plate, room=WIDTH - 16)
 
 
 def _gap(drawing: Drawing, x: float, y: float, words: str) -> None:
@@ -162,7 +168,8 @@ def _physical(drawing: Drawing, machine: Machine, parts: list[Segment], x: float
 def _what(machine: Machine, part: Segment) -> str:
     """What is there: the area that holds all of it, or RAM and the areas in it, or what is no RAM."""
     if not part.is_ram:
-        return "a device, or nothing"
+        known = any(one.start < part.stop and part.start < one.stop for one in machine.memory.devices)
+        return "a device" if known else "no RAM, and no device known"
     around = [area.name for area in machine.areas if area.start <= part.start and part.stop <= area.end]
     inside = Names(machine.areas).of(part.start, part.stop - part.start)
     return around[0] if around else f"RAM with {inside} in it" if inside else "RAM"

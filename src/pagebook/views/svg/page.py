@@ -31,7 +31,7 @@ def page(found: Owners) -> Drawing:
     )
     y = _bytes(drawing, machine.memory.read(pa, PAGE_SIZE), run.role, y)
     lines = list(frames.text(found))
-    y += MARGIN
+    y += 2 * MARGIN
     for line in lines[: MOST_USES + 1]:
         drawing.text(MARGIN, y, "".join(text for text, _ in line).strip(), room=900)
         y += SIZE * LINE
@@ -43,7 +43,7 @@ def page(found: Owners) -> Drawing:
 
 
 def _bytes(drawing: Drawing, data: bytes, role: Role, y: float) -> float:
-    left = MARGIN + text_width("0x000", SMALL) + 10
+    left = MARGIN + text_width("0x1000", SMALL) + 10
     width = text_width("00 " * BYTES, SMALL) + 12
     stripe = 14
     top = y
