@@ -131,7 +131,10 @@ def physical_address(pa: int | None, fmt: Format) -> Drawing:
     if pa is not None and not 0 <= pa < 1 << bits:
         raise BadAddress(f"{pa:#x} is no physical address of {fmt.name}: that has {bits} bits", pa=pa)
     of = f"{pa:#x}" if pa is not None else f"of {fmt.name}"
-    drawing = Drawing(f"A physical address: {of}", "A physical address as the number of a frame and an offset in it.")
+    drawing = Drawing(
+        f"A physical address{':' if pa is not None else ''} {of}",
+        "A physical address as the number of a frame and an offset in it.",
+    )
     y = drawing.heading(f"{bits} bits name a byte of memory: which page of the book, and where on it.")
     ppn, offset = (None, None) if pa is None else (pa >> PAGE_SHIFT, pa & PAGE_MASK)
     parts = [

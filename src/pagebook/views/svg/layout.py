@@ -155,7 +155,7 @@ def _physical(drawing: Drawing, machine: Machine, parts: list[Segment], x: float
         if above is None or above > part.stop:
             drawing.text(x + WIDTH + 6, y + SMALL * 0.9, f"{part.stop:#x}", size=SMALL, ink="faint")
         drawing.text(x + WIDTH + 6, y + height - 1, f"{part.start:#x}", size=SMALL, ink="faint")
-        words = _what(machine, part) if part.mapped else f"{_what(machine, part)}, not mapped here"
+        words = _what(machine, part) if part.mapped else f"{_what(machine, part)}, not mapped"
         middle = y + height / 2 + SIZE * 0.36
         used = drawing.text(x + WIDTH - 8, middle, about(part.stop - part.start), anchor="end", plate=fill)
         drawing.text(x + 10, middle, words, font="sans", room=WIDTH - used - 28, plate=fill)
@@ -172,7 +172,7 @@ def _what(machine: Machine, part: Segment) -> str:
         return "a device" if known else "no RAM, and no device known"
     around = [area.name for area in machine.areas if area.start <= part.start and part.stop <= area.end]
     inside = Names(machine.areas).of(part.start, part.stop - part.start)
-    return around[0] if around else f"RAM with {inside} in it" if inside else "RAM"
+    return around[0] if around else f"RAM with {inside}" if inside else "RAM"
 
 
 def _links(

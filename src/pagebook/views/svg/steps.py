@@ -24,7 +24,12 @@ def walk(found: Explanation) -> Drawing:
     number = 1
     for page in found.pages:
         if fmt is None or found.regime.priv == "M":
+            said = f"{access.MODES[found.regime.priv]} uses physical addresses; no PTE is read"
+            drawing.text(INDENT, y + BADGE + 5, said, font="sans", bold=True)
+            _badge(drawing, y, number)
+            y, number = y + 2 * BADGE, number + 1
             break
+        y = _down(drawing, y) if number > 1 else y
         _badge(drawing, y, number)
         drawing.text(INDENT, y + BADGE + 5, f"the virtual address {page.va:#x}", font="sans", bold=True)
         y = bottom_of(strip(drawing, INDENT, y + 2 * BADGE, va_parts(page.va, fmt)))
