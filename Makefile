@@ -10,7 +10,7 @@
 #             their tables against what pagebook finds (fetches qemu-system-misc, a cross compiler, that Linux)
 # make fuzz   hostile images, files and answers, every question asked of each (IMAGES and FUZZ_SEED choose)
 # make nightly  the long run of the property tests
-# make docs   write again the figures and outputs that README and docs/ show
+# make docs   write again the figures and outputs that README, docs/ and the tests show
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
@@ -82,6 +82,7 @@ nightly: $(READY_DEV)
 
 docs: $(READY_DEV)
 	$(BIN)/python tools/make_docs.py
+	$(BIN)/python tools/make_figures.py
 
 programs:
 	$(MAKE) -C src/pagebook/xv6/programs

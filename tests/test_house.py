@@ -35,7 +35,17 @@ def test_a_file_that_grows_past_450_lines_becomes_two(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["--help", "boot --help", "maps --help", "tree --help", "walk --help", "translate --help", "--version"],
+    [
+        "--help",
+        "boot --help",
+        "maps --help",
+        "tree --help",
+        "walk --help",
+        "translate --help",
+        "draw --help",
+        "draw layout --help",
+        "--version",
+    ],
 )
 def test_help_loads_nothing_heavy(words: str) -> None:
     code = f"""
