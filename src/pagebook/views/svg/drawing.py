@@ -14,6 +14,7 @@ from itertools import pairwise
 from pagebook.views.svg.themes import HATCHES, THEMES, Colours
 
 MARGIN = 24
+HEADING = 1100  # the widest that a title may be
 CONTENT = "text"  # the attribute that is what an element holds
 SIZE = 13
 TITLE_SIZE = 20
@@ -90,11 +91,11 @@ class Drawing:
     def heading(self, *notes: str) -> float:
         """The title at the top, and under it notes, a line each; where the figure itself can start."""
         y: float = MARGIN + TITLE_SIZE
-        self.text(MARGIN, y, self.title, size=TITLE_SIZE, font="sans", bold=True)
+        self.text(MARGIN, y, self.title, size=TITLE_SIZE, font="sans", bold=True, room=HEADING)
+        y += SIZE * 1.6
         for note in notes:
-            y += SIZE * 1.6
-            self.text(MARGIN, y, note, ink="faint", font="sans")
-        return y + MARGIN
+            y = self.paragraph(MARGIN, y, note, HEADING, ink="faint")
+        return y + MARGIN - SIZE * LINE
 
     def _put(self, tag: str, right: float, bottom: float, /, **attributes: str | float) -> None:
         self.right, self.bottom = max(self.right, right), max(self.bottom, bottom)

@@ -45,10 +45,10 @@ def layout(machine: Machine, space: Space) -> Drawing:
     found = regions(listed)
     fmt, root = space.table.format, space.table.root
     title = f"The address space of {space.name}, and where it is in memory"
-    drawing = Drawing(title, f"{title}.")
-    notes = [
-        f"{fmt.name}, root {root:#x}: {listed.mappings:,} pages mapped in {len(listed.run_rows):,} runs; not to scale"
-    ]
+    mapped = f"{count_text(listed.mappings, 'page')} mapped in {count_text(len(listed.run_rows), 'run')}"
+    places = "; ".join(f"{region.name or 'unnamed'} from {region.start:#x}" for region in found)
+    drawing = Drawing(title, f"{title}: {mapped}. {places}.")
+    notes = [f"{fmt.name}, root {root:#x}: {mapped}; not to scale"]
     if len(listed.problem_rows):
         wrong = count_text(len(listed.problem_rows), "PTE")
         notes.append(f"{wrong} that no walk can use, not drawn; 'pagebook maps' lists what is wrong")

@@ -27,7 +27,7 @@ def walk(found: Explanation) -> Drawing:
             said = f"{access.MODES[found.regime.priv]} uses physical addresses; no PTE is read"
             drawing.text(INDENT, y + BADGE + 5, said, font="sans", bold=True)
             _badge(drawing, y, number)
-            y, number = y + 2 * BADGE, number + 1
+            y, number = y + 2 * BADGE + 12, number + 1
             break
         y = _down(drawing, y) if number > 1 else y
         _badge(drawing, y, number)
