@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from pagebook.decode import decode_pte
 from pagebook.errors import BadAddress, BadTarget, TooManyMappings
+from pagebook.examples import EXAMPLES, rules_machine
+from pagebook.explain import explain, regime_of
 from pagebook.ledger import Ledger, Role
 from pagebook.machine import Area, Machine, Space
 from pagebook.memory import Memory, Region
@@ -25,7 +27,7 @@ from pagebook.sv import FORMATS, SV39, Format, R, U, V, W
 from pagebook.table import AddressSpace
 from pagebook.targets import open_target
 from pagebook.views import facts, frames
-from pagebook.views.svg import book, cache, directories, fields, layout, page, paper, tables
+from pagebook.views.svg import book, cache, directories, fields, layout, page, paper, steps, tables
 from pagebook.views.svg.drawing import FONTS, Drawing, cut, printable, text_width, wrap
 from pagebook.views.svg.themes import ROLE_HATCH, THEMES, role_fill
 from worlds import BASE, PAGE, World
@@ -284,6 +286,19 @@ def test_a_walk_that_ends_at_the_root_shows_what_it_did_not_reach(fmt: Format):
     svg = checked(directories.directories(facts.walk(alone(World(fmt)), 0x123)).svg())
     assert svg.count("not reached") == fmt.levels
     assert "V = 0" in svg
+
+
+@pytest.mark.parametrize("rule", EXAMPLES)
+def test_the_bits_that_broke_a_rule_have_a_heavy_edge(rule: str):
+    example, machine = EXAMPLES[rule], rules_machine()
+    space = machine.space(rule)
+    regime = regime_of(space, example.priv)
+    found = explain(Mmu(machine.memory, example.extensions), space, regime, example.kind, example.va, example.size)
+    svg = checked(steps.walk(found).svg())
+    bits = [name for name in found.decided if found.pages[-1].steps and name in found.pages[-1].steps[-1].fields]
+    edges = len(bits) + (rule == "non-canonical")
+    assert svg.count('stroke-width="3"') == edges
+    assert f"[{rule}]" in "".join(ElementTree.fromstring(svg).itertext())
 
 
 # The layout

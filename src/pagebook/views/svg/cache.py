@@ -57,14 +57,14 @@ def _access(cache: Tlb, space: Space, kind: Kind, va: int) -> tuple[str, str, st
     _set_bits(cache, outcome)
     known = [one for one in before.values() if one.covers(va, 0)]
     if outcome.rule:
-        return f"{va:#x}", f"fault {outcome.cause}", f"{outcome.rule.text}; not remembered"
+        return f"{va:#x}", f"fault {outcome.cause}", f"{outcome.rule.text}; nothing new is remembered"
     read = f"{len(outcome.parts[0].steps)} PTEs read"
     if not known:
         how = f"{read}, then remembered"
     elif any(one in known for one in cache.entries(0) if id(one) in before):
         how = "remembered: no PTE read"
     else:
-        how = f"{read} again: what was remembered did not allow it as it is"
+        how = f"{read} again: D was still clear in what was remembered"
     return f"{va:#x}", f"{outcome.pa:#x}", how
 
 

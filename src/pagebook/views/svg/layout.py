@@ -11,7 +11,7 @@ from math import log2
 from typing import NamedTuple
 
 from pagebook.machine import Machine, Space
-from pagebook.sv import flags_text
+from pagebook.sv import U, flags_text
 from pagebook.units import PAGE_SHIFT, size_text
 from pagebook.views.facts import Filter, Names, listing
 from pagebook.views.svg.drawing import MARGIN, SIZE, Drawing, text_width
@@ -63,7 +63,7 @@ def layout(machine: Machine, space: Space) -> Drawing:
     parts = segments(found, held[:MOST_RAM])
     heights = _total(found), _total(parts)
     start = [y + max(max(heights) - height, 0) / 2 for height in heights]
-    virtual = _virtual(drawing, space, found, left, start[0])
+    virtual = _virtual(drawing, found, left, start[0])
     physical = _physical(drawing, machine, parts, right, start[1])
     _links(drawing, found, virtual, physical, left + WIDTH, right)
     if len(held) > MOST_RAM:
@@ -93,7 +93,7 @@ def about(size: int) -> str:
     return text
 
 
-def _virtual(drawing: Drawing, space: Space, found: list[Mapped], x: float, y: float) -> list[Placed]:
+def _virtual(drawing: Drawing, found: list[Mapped], x: float, y: float) -> list[Placed]:
     """The regions, the highest at the top; where each of them is, in the order of ``found``."""
     placed: list[Placed] = []
     above: int | None = None
@@ -105,7 +105,7 @@ def _virtual(drawing: Drawing, space: Space, found: list[Mapped], x: float, y: f
             _gap(drawing, x, y, f"{about(above - region.stop)} not mapped")
             y += GAP
         height = _height(region.stop - region.start)
-        _region(drawing, space, region, x, y, height)
+        _region(drawing, region, x, y, height)
         if above is None or above > region.stop:
             drawing.text(x - 6, y + SMALL * 0.9, f"{region.stop:#x}", size=SMALL, ink="faint", anchor="end")
         drawing.text(x - 6, y + height - 1, f"{region.start:#x}", size=SMALL, ink="faint", anchor="end")
@@ -115,9 +115,9 @@ def _virtual(drawing: Drawing, space: Space, found: list[Mapped], x: float, y: f
     return placed[::-1]
 
 
-def _region(drawing: Drawing, space: Space, region: Mapped, x: float, y: float, height: float) -> None:
+def _region(drawing: Drawing, region: Mapped, x: float, y: float, height: float) -> None:
     guard = region.name == GUARD
-    user = region.flags is not None and region.flags & 1 << 4
+    user = region.flags is not None and region.flags & U
     drawing.box(x, y, WIDTH, height, "wrong" if guard else "leaf" if user else "panel", hatch="cross" if guard else "")
     rights = "several rights" if region.flags is None else flags_text(region.flags, "rwxu")
     size = about(region.size)
@@ -168,6 +168,8 @@ def _physical(drawing: Drawing, machine: Machine, parts: list[Segment], x: float
 def _what(machine: Machine, part: Segment) -> str:
     """What is there: the area that holds all of it, or RAM and the areas in it, or what is no RAM."""
     if not part.is_ram:
+        if any(one.base < part.stop and part.start < one.end for one in machine.memory.regions):
+            return "RAM, in part"
         known = any(one.start < part.stop and part.start < one.stop for one in machine.memory.devices)
         return "a device" if known else "no RAM, and no device known"
     around = [area.name for area in machine.areas if area.start <= part.start and part.stop <= area.end]
