@@ -392,7 +392,8 @@ def test_the_options_of_the_model_do_not_go_with_a_file() -> None:
             f"pagebook: {str(saved())!r} was saved by pagebook and says itself where its tables are; leave out the "
             "options"
             if "kernel" in option
-            else f"pagebook: {option.split()[0]} would shape the model; {str(saved())!r} is as it is"
+            else f"pagebook: {option.split()[0]} would shape the model; {str(saved())!r} is as it is: leave out "
+            f"{str(saved())!r} to ask the model"
         )
 
 

@@ -8,6 +8,7 @@ a saved machine opens again with nothing lost.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -126,13 +127,20 @@ class Machine:
     counts: Counts | None = None
     guest: str = ""
 
-    def space(self, name: str) -> Space:
-        """The space of that name, or of that pid; BadTarget, with the names there are, when there is none."""
+    def space(self, name: str | None) -> Space:
+        """The space of that name, pid or root (``"0x80000000"``); without one the kernel's, or else the first.
+
+        BadTarget, with the names there are, when there is none.
+        """
+        wanted = "kernel" if name is None else name
         for space in self.spaces:
-            if name == space.name or (space.pid is not None and name == str(space.pid)):
+            if wanted == space.name or (space.pid is not None and wanted == str(space.pid)):
+                return space
+        for space in self.spaces:
+            if name is None or _is_root(name, space.table.root):
                 return space
         names = ", ".join(space.name for space in self.spaces) or "none at all"
-        raise BadTarget(f"{self.name} has no address space {name!r}; it has {names}")
+        raise BadTarget(f"{self.name} has no address space {wanted!r}; it has {names}")
 
     def free_lists(self) -> list[Chain]:
         """What is on each free list, in the order of ``pools``; none where nothing is known."""
@@ -144,6 +152,13 @@ class Machine:
             frames.head = pool.head
             found.append(frames.chain())
         return found
+
+
+def _is_root(name: str, root: int) -> bool:
+    """Whether ``name`` is that address, written as one: a plain number is a pid."""
+    with suppress(ValueError):
+        return name.lower().startswith("0x") and int(name, 16) == root
+    return False
 
 
 def to_note(machine: Machine) -> dict[str, Any]:

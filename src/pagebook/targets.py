@@ -122,7 +122,9 @@ def _only_the_kernel(target: str, options: ModelOptions) -> None:
     given = [one.name for one in fields(options) if getattr(options, one.name) != getattr(usual, one.name)]
     shaping = [f"--{name}" for name in given if name != "kernel"]
     if shaping:
-        raise BadTarget(f"{', '.join(shaping)} would shape the model; {target!r} is as it is")
+        raise BadTarget(
+            f"{', '.join(shaping)} would shape the model; {target!r} is as it is: leave out {target!r} to ask the model"
+        )
 
 
 def _as_machine(

@@ -149,4 +149,9 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON (docs/json.md) and nothing else.")(command)
 
 
+space_option = click.option(
+    "--space",
+    metavar="NAME",
+    help="The address space: its name, pid or root 0x80000000; without, the kernel's or first.",
+)
 target_argument = click.argument("target", default="xv6")
