@@ -324,8 +324,10 @@ def what_it_does(instruction: Instruction | None) -> str:
         return "its bytes are not in this memory, so that it may be this one, and is not sure"
     if not instruction.known:
         return f"{instruction.value:#x}, of which it is not known what it does"
-    verb = {Kind.LOAD: "loads", Kind.STORE: "stores", Kind.AMO: "loads and stores"}.get(instruction.kind or Kind.FETCH)
-    return f"{instruction.name}, which {verb}" if verb else f"{instruction.value:#x}, which neither loads nor stores"
+    if instruction.kind is None:
+        return f"{instruction.value:#x}, which neither loads nor stores"
+    verb = {Kind.LOAD: "loads", Kind.STORE: "stores", Kind.AMO: "loads and stores"}[instruction.kind]
+    return f"{instruction.name}, which {verb}"
 
 
 def nearest(symbols: Mapping[str, int], address: int) -> str | None:

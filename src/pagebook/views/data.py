@@ -200,7 +200,6 @@ def _instruction(found: Instruction) -> Json:
         "bytes": found.size,
         "name": found.name or None,
         "access": None if found.kind is None else found.kind.name.lower(),
-        "known": found.known,
     }
 
 
