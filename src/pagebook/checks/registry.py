@@ -31,11 +31,14 @@ def choose(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[Rule
     """The rules that ``select`` names, those on by default when it is empty, without those that ``ignore`` names.
 
     A word is an id, a prefix of ids (``PB1``), a name, or ``ALL``.  Where a rule is named by both, the longer word
-    counts, as in ruff.  BadTarget when a word names no rule.
+    counts, as in ruff.  BadTarget when a word names no rule, or none is left.
     """
     wanted = _longest(select) if select else {rule.id: 0 for rule in RULES if rule.default}
     unwanted = _longest(ignore)
-    return tuple(rule for rule in RULES if rule.id in wanted and wanted[rule.id] > unwanted.get(rule.id, -1))
+    chosen = tuple(rule for rule in RULES if rule.id in wanted and wanted[rule.id] > unwanted.get(rule.id, -1))
+    if not chosen:
+        raise BadTarget("no rule is left to ask: all that are selected are ignored, too")
+    return chosen
 
 
 def _longest(words: Iterable[str]) -> dict[str, int]:

@@ -19,6 +19,7 @@ from pagebook.targets import MODEL, Target
 from pagebook.views import changes
 
 DIFFERENT = 1
+MOST_NAMES = 8
 OF_THE_MODEL = ("rev", "init", "sh", "program", "ram", "nproc")
 
 
@@ -75,6 +76,9 @@ def _changes(target: Target, interval: float, seconds: float | None) -> Iterator
     end = None if seconds is None else time.monotonic() + seconds
     before = Ledger(target.settled())
     say(target.remarks)
+    names = ", ".join(space.name for space in before.machine.spaces[:MOST_NAMES])
+    more = ", ..." if len(before.machine.spaces) > MOST_NAMES else ""
+    say([f"watching {before.machine.name}: {names}{more}; a look every {interval:g} s, Ctrl-C ends it"])
     while end is None or time.monotonic() < end:
         time.sleep(interval)
         after = Ledger(target.settled())

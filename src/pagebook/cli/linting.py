@@ -15,6 +15,7 @@ from pagebook.checks.rule import Rule
 from pagebook.cli.opening import Model, opened, say
 from pagebook.cli.output import print_json, print_lines
 from pagebook.cli.words import OK
+from pagebook.errors import BadTarget
 from pagebook.views import findings
 
 FOUND = 1
@@ -41,6 +42,8 @@ def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
         moves = found.live and not model.get("freeze")
         report = confirm(found.look, rules) if moves else look_once(found.look(), rules)
         say(found.remarks)
+        if not report.machine.spaces:
+            raise BadTarget(f"nothing was checked: {report.machine.name} has no page table yet, or none that was read")
         return report
 
 

@@ -59,6 +59,10 @@ def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, 
             f"{kernel.path} is no kernel of xv6, or is stripped: it has no symbol {' and no '.join(lacking)}; give the "
             "kernel as it was linked"
         )
+    if kernel.symbols["end"] <= kernel.start:
+        raise BadTarget(
+            f"{kernel.path} is damaged: its end, {kernel.symbols['end']:#x}, is not after its start, {kernel.start:#x}"
+        )
     layout = layout_of(kernel, offsets)
     remarks = _Remarks()
     memory, rom = _without_rom(source.memory, kernel.start)

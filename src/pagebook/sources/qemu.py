@@ -18,7 +18,7 @@ from typing import Any
 
 from pagebook.errors import BadAddress, BadTarget, OutsideMemory, PagebookError, SourceLost
 from pagebook.machine import Hart
-from pagebook.memory import Memory
+from pagebook.memory import Memory, joined
 from pagebook.source import Source
 from pagebook.sources.gdbstub import GdbStub, taken
 from pagebook.sources.processes import PROC, Process, Socket, choose, is_port, process_at, running
@@ -111,7 +111,7 @@ class Qemu:
             raise SourceLost(f"QEMU {self.process.pid} has ended")
         if not self._ram.regions:
             raise SourceLost(f"{self.name} was let go of; find it again")
-        memory = Memory([region() for region in self._ram.regions])
+        memory = Memory(joined(region() for region in self._ram.regions))
         harts, remark = self._harts(memory)
         stopped = self._stub is not None or self._stopped
         return Source(self.name, memory, harts, self.kernel, not stopped, self._ram.remarks, remark or "")
