@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 KEPT = ROOT / "tests" / "corpus"
 MOST_MEMORY = 1 << 30  # bytes of the whole process
 LONGEST = 1 << 15  # bytes of an input
+MOST_KEPT = 64 << 10  # bytes of all inputs that are chosen for a reader
+FILE = 256  # bytes that a further file counts as much as
 BROKEN = ("broken-*", "crash-*", "oom-*", "timeout-*", "leak-*")
 Arc = tuple[CodeType, int, int]
 
@@ -133,16 +135,22 @@ def search(name: str, seconds: int, corpus: Path) -> None:
 
 
 def keep(readers: Readers, name: str, corpus: Path) -> None:
-    """Choose, smallest first, those of ``corpus`` that reach what none before does, and add them to tests/corpus."""
+    """Add to tests/corpus what of ``corpus`` reaches most beyond what is kept, for its size, while there is room."""
     seen: set[Arc] = set()
-    for path in [*kept(name), *sorted(corpus.glob("*"), key=lambda path: path.stat().st_size)]:
-        data = path.read_bytes()
-        verdict, arcs = reached(readers, name, data)
-        if not arcs <= seen and path.parent.parent.parent != KEPT:
+    for path in kept(name):
+        seen |= reached(readers, name, path.read_bytes())[1]
+    left = {path: reached(readers, name, path.read_bytes()) for path in sorted(corpus.glob("*"))}
+    room = MOST_KEPT - sum(path.stat().st_size for path in kept(name))
+    while left:
+        left = {path: found for path, found in left.items() if path.stat().st_size <= room and not found[1] <= seen}
+        if left:
+            best = max(left, key=lambda path: len(left[path][1] - seen) / (path.stat().st_size + FILE))
+            verdict, arcs = left.pop(best)
             place = KEPT / name / verdict
             place.mkdir(parents=True, exist_ok=True)
-            (place / _called(data)).write_bytes(data)
-        seen |= arcs
+            (place / best.name).write_bytes(best.read_bytes())
+            room -= best.stat().st_size
+            seen |= arcs
     files = kept(name)
     print(f"{name}: {len(files)} files, {sum(path.stat().st_size for path in files)} bytes, {len(seen)} steps reached")
 

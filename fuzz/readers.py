@@ -12,7 +12,6 @@ import json
 import lzma
 import random
 import signal
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cached_property
@@ -27,7 +26,7 @@ from cores import core, filled, patched
 from elves import build_elf, note
 from fake_xv6 import KERNBASE, Fake, Shape
 from fuzz import answers, questions
-from fuzz.work import MOST_SECONDS, TooSlow
+from fuzz.work import MOST_SECONDS
 from linuxes import linux_btf
 from pagebook.cases import reading
 from pagebook.cases.lines import from_file
@@ -113,8 +112,7 @@ class Readers:
         found = open_file(str(path))
         if isinstance(found, Source):
             root = found.memory.regions[0].base
-            found = read_guest(found, GuestOptions(satps=(SV39.satp(root),))).machine
-        _ask(found, len(data))
+            read_guest(found, GuestOptions(satps=(SV39.satp(root),)))
 
     def cores(self) -> Iterator[bytes]:
         plain = core([(KERNBASE, filled(1))])
