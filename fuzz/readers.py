@@ -60,13 +60,17 @@ Harness = Callable[[bytes], object]
 
 
 class Heard:
-    """The other end of a socket: it has said all it will ever say."""
+    """The other end of a socket: it says this, and then hangs up; after a last byte of 0xff it is silent instead."""
 
     def __init__(self, data: bytes) -> None:
-        self.stream = io.BytesIO(data)
+        self.stream = io.BytesIO(data.removesuffix(b"\xff"))
+        self.silent = data.endswith(b"\xff")
 
     def recv(self, size: int) -> bytes:
-        return self.stream.read(min(size, 512))
+        found = self.stream.read(min(size, 512))
+        if not found and self.silent:
+            raise TimeoutError
+        return found
 
     def ignore(self, *given: object) -> int:
         return 9
