@@ -50,12 +50,12 @@ def main() -> int:
             parser.error(f"no reader {min(unknown)!r}; there are {', '.join(readers.harnesses)}")
         if given.replay:
             return replay(readers, names[0], given.replay)
-        if given.keep:
-            for name in names:
-                keep(readers, name, given.corpus / name)
-            return 0
         for name in names:
             plant(readers, name, given.corpus / name)
+            if given.keep:
+                keep(readers, name, given.corpus / name)
+    if given.keep:
+        return 0
     return 1 if sum([hunt(name, given.seconds, given.corpus) for name in names]) else 0
 
 

@@ -89,7 +89,7 @@ class Readers:
             "tables": (self.tables, self.graphs), "monitor": (self.monitor, self.dialogues),
             "texts": (self.texts, self.said), "gdbstub": (self.gdbstub, self.packets),
             "process": (self.process, self.entries), "vmcoreinfo": (self.vmcoreinfo, lambda: [answers.NOTE.encode()]),
-            "btf": (self.btf, lambda: [linux_btf()]), "cases": (self.cases, self.lines),
+            "btf": (self.btf, lambda: [linux_btf(), linux_btf()[:-1], b""]), "cases": (self.cases, self.lines),
             "words": (self.words, self.typed),
         }  # fmt: skip
 
