@@ -256,9 +256,7 @@ def test_regions_that_overlap_are_refused_and_regions_that_touch_are_not():
     low, high = Region(0x1000, bytes(PAGE + 1), name="low"), Region(0x2000, bytes(PAGE), name="high")
     with pytest.raises(BadAddress) as caught:
         Memory([high, low])
-    assert str(caught.value) == (
-        "regions <Region low 0x1000-0x2001 4097 ro> and <Region high 0x2000-0x3000 4K ro> overlap"
-    )
+    assert str(caught.value) == ("two pieces of memory overlap: low 0x1000-0x2001 and high 0x2000-0x3000")
     assert caught.value.pa == 0x2000
     assert [r.name for r in Memory([high, Region(0x1000, bytes(PAGE), name="low")]).regions] == ["low", "high"]
 

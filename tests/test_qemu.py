@@ -524,7 +524,7 @@ def test_reading_everything_changes_no_byte_of_the_guest(scene: Scene):
         ("qmp:", "names no QEMU"),
         ("qmp:/nowhere/s", "cannot connect to /nowhere/s"),
         ("qmp:127.0.0.1:1", "nobody listens at 127.0.0.1:1"),
-        ("qmp:host:99999999", "cannot connect to host:99999999: No such file"),
+        ("qmp:host:99999999", "99999999 is no port; those go from 1 to 65535"),
     ],
 )
 def test_words_that_name_no_guest_are_refused_with_what_there_is(scene: Scene, words: str, message: str):

@@ -144,7 +144,7 @@ def test_a_socket_that_is_not_there_is_told(where: Socket, words: str):
 def test_a_socket_that_nobody_listens_at_any_more_is_told():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(BadTarget, match=f"nobody listens at 127.0.0.1:{port}: the QEMU that did has ended"):
+    with pytest.raises(BadTarget, match=f"nobody listens at 127.0.0.1:{port}: if a QEMU did, it has ended"):
         connect(Socket(None, "127.0.0.1", port), 1)
 
 

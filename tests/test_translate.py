@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from calls import BUFFERED, FOLDER, SMALL, Answer, call, core_of, on_terminal, saved
 from pagebook.cases import lines
-from pagebook.cli import main, translating
+from pagebook.cli import main, output
 from pagebook.errors import BadFile
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Extensions, Kind
@@ -506,7 +506,7 @@ def test_after_a_bad_row_there_is_no_output_file(tmp_path: Path) -> None:
         ("0 --space tty", "has no address space 'tty'; it has kernel, init, sh"),
         ("--cases /none", "pagebook: cannot open '/none': No such file or directory"),
         ("--cases /", "pagebook: cannot open '/': Is a directory"),
-        ("0 -o /", "pagebook: cannot write '/': it is a directory, a device or a pipe, not a file"),
+        ("0 -o /", "pagebook: cannot write '/': it is a directory, not a file"),
         ("0 -o /none/a.csv", "pagebook: cannot write '/none/a.csv': No such file or directory"),
         ("--cases /proc/self/mem", "pagebook: cannot read /proc/self/mem: Input/output error"),
         ("0 --rev 2025", "shape the model; "),
@@ -613,8 +613,8 @@ def test_what_takes_long_is_counted_on_a_terminal_and_wiped_away(
     cases.write_text("0x80000000\n" * 1000)
     words = f"--cases {cases} -o {tmp_path}/a.csv"
     assert translate(words, terminal=True).err == ""
-    monkeypatch.setattr(translating, "PATIENCE", 0)
-    monkeypatch.setattr(translating, "PACE", 0)
+    monkeypatch.setattr(output, "PATIENCE", 0)
+    monkeypatch.setattr(output, "PACE", 0)
     monkeypatch.setattr(lines, "BLOCK", 5500)
     assert translate(words).err == ""
     assert translate(f"--cases {cases}", terminal=True).err == ""  # the rows themselves are there

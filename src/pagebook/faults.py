@@ -82,9 +82,9 @@ def _kind(scause: int) -> Kind:
         number = scause - (1 << xlen - 1)
         if number in INTERRUPTS:
             raise BadAddress(f"scause {scause:#x} is {INTERRUPTS[number]} interrupt, not a fault of an address")
-    what = OTHER_CAUSES.get(scause, "nothing that a page table has part in")
+    what = OTHER_CAUSES.get(scause, "one that page tables have no part in")
     known = ", ".join(f"{cause:#x}" for cause in KINDS)
-    raise BadAddress(f"scause {scause:#x} is no fault of an address, as {known} are; it is: {what}")
+    raise BadAddress(f"scause {scause:#x} is no fault of an address, as {known} are: it is {what}")
 
 
 def _candidates(

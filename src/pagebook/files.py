@@ -7,6 +7,7 @@ or destroys the one that was there.
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,12 @@ from pathlib import Path
 from typing import IO
 
 from pagebook.errors import BadFile
+
+
+def what_else(mode: int) -> str:
+    """That something with this ``st_mode`` is no file, and what it is."""
+    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file"
 
 
 @contextmanager
@@ -26,7 +33,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     place = Path(os.path.realpath(path))
     try:
         if place.exists() and not place.is_file():
-            raise BadFile(f"cannot write {str(path)!r}: it is a directory, a device or a pipe, not a file")
+            raise BadFile(f"cannot write {str(path)!r}: {what_else(place.stat().st_mode)}")
         with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".pagebook.", delete=False) as file:
             temporary = Path(file.name)
             try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +28,7 @@ U64 = np.uint64
 Pages = npt.NDArray[np.uint64]
 Indices = npt.NDArray[np.intp]
 Buffer = bytes | bytearray | memoryview | mmap.mmap
+Written = Callable[[], Iterable[tuple[int, int]]]
 
 
 class Region:
@@ -35,13 +36,17 @@ class Region:
 
     ``data`` is the bytes, ``words`` the same as 64-bit words (a tail shorter than a word left out), and
     ``pages`` the whole pages as an array of shape (pages, 512) of uint64.  ``direct`` says that these cost nothing.
+    ``written()``, where there is one, gives the runs of pages outside which all is zeros and need not be read.
     """
 
-    __slots__ = ("base", "data", "direct", "end", "name", "pages", "size", "words", "words32", "writable")
+    __slots__ = ("base", "data", "direct", "end", "name", "pages", "size", "words", "words32", "writable", "written")
 
-    def __init__(self, base: int, buffer: Buffer, *, name: str = "ram", writable: bool = False) -> None:
+    def __init__(
+        self, base: int, buffer: Buffer, *, name: str = "ram", writable: bool = False, written: Written | None = None
+    ) -> None:
         view = memoryview(buffer).cast("B")
         self._stand(base, len(view), name)
+        self.written = written
         self.writable = writable and not view.readonly
         self._lay(view if self.writable else view.toreadonly())
 
@@ -69,6 +74,12 @@ class Region:
     def __repr__(self) -> str:
         rights = "rw" if self.writable else "ro"
         return f"<Region {self.name} {self.base:#x}-{self.end:#x} {size_text(self.size)} {rights}>"
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """The numbers of the first page and of the one after the last, of each run of whole pages worth reading."""
+        pages = self.size >> PAGE_SHIFT
+        for first, stop in self.written() if self.written else ((0, pages),):
+            yield first, min(stop, pages)
 
     def view(self, offset: int, size: int) -> memoryview:
         """The ``size`` bytes from ``offset``, in place."""
@@ -117,6 +128,7 @@ class FetchedRegion(Region):
         self.writable = self.direct = False
         self._fill = fill
         self._absent = absent
+        self.written = None
         self.kept: dict[Any, Any] = {}
         self._mapping = _sparse(size)
         self._room = memoryview(self._mapping)
@@ -225,7 +237,8 @@ class Memory:
         self.devices = tuple(devices)
         for lower, upper in zip(self.regions, self.regions[1:], strict=False):
             if upper.base < lower.end:
-                raise BadAddress(f"regions {lower} and {upper} overlap", pa=upper.base)
+                both = " and ".join(f"{one.name} {one.base:#x}-{one.end:#x}" for one in (lower, upper))
+                raise BadAddress(f"two pieces of memory overlap: {both}", pa=upper.base)
 
     @classmethod
     def anonymous(cls, size: int, base: int = 0x8000_0000, name: str = "ram") -> Memory:

@@ -110,6 +110,7 @@ def bar(label: str, total: int) -> Iterator[Callable[[int], None] | None]:
         return
     with click.progressbar(length=total, label=label, file=sys.stderr) as progress:
         yield progress.update
+        progress.update(total - progress.pos)  # what is left is no work
 
 
 @contextmanager

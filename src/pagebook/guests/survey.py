@@ -73,10 +73,11 @@ class Frames:
         return found
 
     def chunks(self) -> Iterator[tuple[int, Words]]:
-        """All of memory, at most CHUNK frames at a time: the number of the first, and the words of them."""
+        """All that is known to be no zeros, at most CHUNK frames at a time: the number of the first, and the words."""
         for region, first in zip(self._regions, self._firsts.tolist(), strict=False):
-            for start in range(0, len(region.pages), CHUNK):
-                yield first + start, region.pages[start : start + CHUNK]
+            for low, high in region.runs():
+                for start in range(low, high, CHUNK):
+                    yield first + start, region.pages[start : min(start + CHUNK, high)]
 
 
 class Named:
@@ -121,7 +122,7 @@ class Survey:
     def __init__(self, memory: Memory, fmt: Format, top: int, progress: Callable[[int], None] | None = None) -> None:
         self.frames = Frames(memory)
         self.fmt = fmt
-        self.zero = np.zeros(self.frames.count, dtype=np.bool_)
+        self.zero = np.ones(self.frames.count, dtype=np.bool_)
         self.pointers = Named(self.frames)
         self.satps = {mode: Named(self.frames) for mode in ((1,) if fmt.xlen == 32 else (8, 9, 10))}
         self._far = U64(max(FAR, self.frames.high))
@@ -142,6 +143,7 @@ class Survey:
 
     def _first_pass(self, progress: Callable[[int], None]) -> Index:
         kept: list[Index] = []
+        unread = self.frames.count << PAGE_SHIFT
         for first, words in self.frames.chunks():
             union = np.bitwise_or.reduce(words, axis=1)
             self.zero[first : first + len(words)] = union == 0
@@ -152,6 +154,9 @@ class Survey:
                 odd = self._has_valid(union[some])
                 kept.append(first + some[odd][self._may_be_table(nonzero if odd.all() else nonzero[odd])])
             progress(words.nbytes)
+            unread -= words.nbytes
+        if unread:
+            progress(unread)
         return np.concatenate([np.empty(0, np.intp), *kept])
 
     def _has_valid(self, union: Words) -> Bits:

@@ -61,11 +61,12 @@ def _pages(memory: Memory, progress: Callable[[int], None]) -> Iterator[int]:
     first = U64(int.from_bytes(_FIRST[:8], "little"))
     for region in reversed(memory.regions):
         words = region.pages[:, 0]
-        for stop in range(len(words), 0, -_STEP):
-            start = max(0, stop - _STEP)
-            for page in np.flatnonzero(words[start:stop] == first)[::-1].tolist():
-                yield region.base + (start + page << PAGE_SHIFT)
-            progress(stop - start << PAGE_SHIFT)
+        for low, high in reversed(list(region.runs())):
+            for stop in range(high, low, -_STEP):
+                start = max(low, stop - _STEP)
+                for page in np.flatnonzero(words[start:stop] == first)[::-1].tolist():
+                    yield region.base + (start + page << PAGE_SHIFT)
+                progress(stop - start << PAGE_SHIFT)
 
 
 def parse(page: bytes, pa: int) -> Vmcoreinfo | None:

@@ -16,6 +16,7 @@ from elftools.elf.elffile import ELFFile
 
 from pagebook.elf import read_elf
 from pagebook.errors import BadFile
+from pagebook.files import what_else
 
 _BUILD_BYTES = 20
 
@@ -42,8 +43,9 @@ def is_elf(path: str) -> bool:
 def read(path: str) -> Vmlinux:
     """Read the file; BadFile when it is not a RISC-V kernel with a symbol table."""
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
-            raise BadFile(f"cannot open the kernel {path!r}: it is a directory, a device or a pipe, not a file")
+        mode = Path(path).stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise BadFile(f"cannot open the kernel {path!r}: {what_else(mode)}")
         with Path(path).open("rb") as file:
             size = file.seek(0, 2)
             if not size:

@@ -6,7 +6,6 @@ whose descriptor is opened for reading only.  What a block is for is decided els
 
 from __future__ import annotations
 
-import mmap
 import os
 import re
 import stat
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pagebook.errors import BadTarget, SourceLost
+from pagebook.sources.mapped import Mapped
 from pagebook.sources.processes import Backend, Process
 from pagebook.units import PAGE_SHIFT, size_text
 
@@ -177,7 +177,7 @@ def map_file(path: Path, size: int, offset: int = 0, inode: int | None = None) -
         status = os.fstat(descriptor)
         if (inode is not None and status.st_ino != inode) or status.st_size < offset + size:
             return None
-        return memoryview(mmap.mmap(descriptor, size, access=mmap.ACCESS_READ, offset=offset))
+        return memoryview(Mapped(descriptor, size, offset))
     finally:
         os.close(descriptor)
 

@@ -18,6 +18,7 @@ from pagebook.errors import BadAddress, BadFile
 from pagebook.machine import Hart
 from pagebook.memory import Memory, Region
 from pagebook.source import Source
+from pagebook.sources.mapped import written_of
 from pagebook.units import PAGE_SIZE, page_down, page_up, size_text
 
 NT_PRSTATUS = 1
@@ -86,7 +87,7 @@ def whole_pages(name: str, buffers: Iterable[tuple[int, memoryview]], remarks: l
             end = pa + len(data)
             remarks.append(f"the last {tail} bytes at {end - tail:#x} are no whole page: no table is seen there")
         try:
-            regions.append(Region(pa + head, data[head:]))
+            regions.append(Region(pa + head, data[head:], written=written_of(data, head)))
         except BadAddress as error:
             raise BadFile(f"{name}: {error}") from error
     if not regions:

@@ -73,6 +73,8 @@ def _piece(text: str) -> Piece:
         return Piece(text, None)
     path, _, address = text.rpartition("@")
     if not os.path.exists(path):  # noqa: PTH110
+        if not text:
+            raise BadTarget("a piece is empty: pieces are FILE@ADDRESS,FILE@ADDRESS, with no comma before or after")
         raise BadTarget(f"there is no file {path or text!r}")
     try:
         base = parse_address(address)

@@ -72,6 +72,8 @@ class Qemu:
     def _behind(cls, words: str, which: str, proc: Path) -> Qemu:
         """The guest behind a monitor, and its process when that is one of this machine."""
         host, _, port = which.rpartition(":")
+        if re.fullmatch(r"[0-9]{5,}", port) and not is_port(port):
+            raise BadTarget(f"{words!r}: {port} is no port; those go from 1 to 65535")
         local = not host or "/" in host or not is_port(port)
         where = Socket(which) if local else Socket(None, host.strip("[]"), int(port))
         process = None

@@ -11,6 +11,7 @@ import re
 import socket
 import struct
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ GREETING_SECONDS = 2.0
 ANSWER_SECONDS = 60.0
 LONGEST_ANSWER = 64 << 20
 _PROMPT = b"(qemu) "
+_REMEDY = "start QEMU with -qmp unix:qmp.sock,server,nowait and name that: qmp:qmp.sock"
 _HART = re.compile(r"^CPU#([0-9]{1,4})\b", re.M)
 _RANGE = re.compile(r"^\s*([0-9a-f]{8,16})-([0-9a-f]{8,16}) \(prio -?\d+, ram\): (\S+)", re.M)
 _HOST = re.compile(r"Host virtual address for 0x[0-9a-f]+ \(.*\) is 0x([0-9a-f]{1,16})\b")
@@ -190,12 +192,12 @@ def connect(where: Socket, seconds: float) -> socket.socket:
     except (TimeoutError, BlockingIOError) as error:  # as many wait as may: QEMU lets no more queue up
         raise BadTarget(f"{where} does not answer: another client is connected; close that") from error
     except ConnectionRefusedError as error:
-        raise BadTarget(f"nobody listens at {where}: the QEMU that did has ended") from error
+        if where.path is not None and not Path(where.path).is_socket():
+            raise BadTarget(f"cannot connect to {where}: it is no socket; {_REMEDY}") from error
+        raise BadTarget(f"nobody listens at {where}: if a QEMU did, it has ended") from error
     except (OSError, ValueError, AttributeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise BadTarget(
-            f"cannot connect to {where}: {reason}; start QEMU with -qmp unix:qmp.sock,server,nowait"
-        ) from error
+        raise BadTarget(f"cannot connect to {where}: {reason}; {_REMEDY}") from error
 
 
 def harts_in(text: str) -> tuple[Hart, ...]:

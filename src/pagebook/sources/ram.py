@@ -27,6 +27,7 @@ from pagebook.sources.blocks import (
     read_blocks,
     shared_view,
 )
+from pagebook.sources.mapped import written_of
 from pagebook.sources.processes import CommandLine, Process
 from pagebook.sources.qmp import Monitor, host_address_in, ram_in, words_in
 from pagebook.units import PAGE_MASK, PAGE_SIZE, size_text
@@ -173,7 +174,7 @@ def _parts(options: CommandLine) -> Iterator[list[tuple[int, int, int]]]:
 def _region(process: Process, memory: ProcessMemory | None, place: Place) -> Callable[[], Region] | None:
     view = shared_view(process, place.block)
     if view is not None:
-        region = Region(place.pa, view, name=place.name)
+        region = Region(place.pa, view, name=place.name, written=written_of(view))
         return lambda: region
     if memory is None:
         return None
@@ -192,7 +193,7 @@ def _named_files(process: Process) -> Ram | None:
                 view = map_file(Path(path), backend.size)
         if view is None:
             return None
-        regions += [Region(pa, view[at : at + size]) for pa, at, size in parts]
+        regions += [Region(pa, view[at : at + size], written=written_of(view, at, size)) for pa, at, size in parts]
     return Ram(tuple(lambda region=region: region for region in regions))  # type: ignore[misc]
 
 
