@@ -27,13 +27,13 @@ def diff(old: str, new: str | None, after: float | None, model: Model, as_json: 
     with ExitStack() as open_ones:
         if new is None:
             target = open_ones.enter_context(opened(old, model))
-            first = Ledger(target.look())
+            first = Ledger(target.settled())
             time.sleep(after or 0)
-            second = Ledger(target.look())
+            second = Ledger(target.settled())
             say(target.remarks)
         else:
-            first = Ledger(open_machine(old, _for(old, new, model)))
-            second = Ledger(open_machine(new, _for(new, old, model)))
+            first = Ledger(open_machine(old, _for(old, new, model), settled=True))
+            second = Ledger(open_machine(new, _for(new, old, model), settled=True))
         found = compare(first, second)
         if as_json:
             print_json(changes.data(found))
@@ -73,11 +73,11 @@ def watch(target: str, interval: float, seconds: float | None, model: Model, as_
 def _changes(target: Target, interval: float, seconds: float | None) -> Iterator[Difference]:
     """Each difference between two looks that follow each other."""
     end = None if seconds is None else time.monotonic() + seconds
-    before = Ledger(target.look())
+    before = Ledger(target.settled())
     say(target.remarks)
     while end is None or time.monotonic() < end:
         time.sleep(interval)
-        after = Ledger(target.look())
+        after = Ledger(target.settled())
         change = compare(before, after)
         if change:
             yield change
