@@ -117,6 +117,12 @@ def test_a_qemu_is_known_by_its_program_or_by_its_name_when_the_program_is_hidde
     assert str(found[0]) == "5 (no -kernel, 128M)"
 
 
+@pytest.mark.parametrize("status", ["", "Uid:\n", "Uid: x\n", "Uid:" + " " + "9" * 5000 + "\n"])
+def test_a_process_whose_owner_cannot_be_read_is_passed_over(tmp_path: Path, status: str):
+    (entry(tmp_path, 5, ["qemu-system-riscv64"]) / "status").write_text(status)
+    assert running(tmp_path) == []
+
+
 def test_without_proc_it_is_said_what_to_do(tmp_path: Path):
     with pytest.raises(BadTarget, match=r"no /proc.*qmp:qmp.sock"):
         running(tmp_path / "none")
