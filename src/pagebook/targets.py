@@ -18,6 +18,7 @@ from pagebook.frames import Chain
 from pagebook.guests.choosing import GuestOptions, Reading, read_guest
 from pagebook.machine import Machine
 from pagebook.source import Source
+from pagebook.units import page_up
 from pagebook.xv6 import boot as xv6
 from pagebook.xv6.kernel import Kernel
 from pagebook.xv6.memlayout import NPROC
@@ -77,7 +78,7 @@ class Target:
         ends: list[tuple[int, int | None]] | None = None
         while len(looks) < LOOKS:
             looks.append(replace(found, chains=tuple(found.free_lists())))
-            lowest = found.free_range[0] if found.free_range else 0
+            lowest = page_up(found.free_range[0]) if found.free_range else 0
             before, ends = ends, [_end(chain) for chain in looks[-1].free_lists()]
             if ends == before or all(end in ((0, None), (lowest, None)) for end in ends):
                 return looks[-1]

@@ -16,6 +16,8 @@ from pagebook.checks.registry import BY_ID, RULES, choose
 from pagebook.checks.rule import Severity
 from pagebook.cli.linting import page
 from pagebook.errors import BadTarget
+from pagebook.machine import Machine
+from pagebook.memory import Memory
 from pagebook.sources.elfcore import write_core
 from pagebook.views import findings
 from pagebook.xv6.boot import machine
@@ -239,3 +241,11 @@ def test_the_index_names_every_rule_with_its_page() -> None:
 
 def test_severities_are_words_of_sarif() -> None:
     assert {str(severity) for severity in Severity} == SARIF_LEVELS - {"none"}
+
+
+def test_a_machine_without_a_page_table_is_no_green_light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_core(Machine("booting", Memory.anonymous(1 << 14), ()), "booting.core")
+    assert call(["check", "booting.core"]).refusal == (
+        "pagebook: nothing was checked: booting has no page table yet, or none that was read"
+    )
