@@ -160,7 +160,7 @@ def choose(processes: Sequence[Process], uid: int) -> Process:
     if len(ours) == 1:
         return ours[0]
     if ours:
-        names = "; ".join(f"qemu:{one}" for one in ours)
+        names = "; ".join(f"qemu:{one}" + (f" in {one.cwd}" if one.cwd else "") for one in ours)
         raise BadTarget(f"{len(ours)} QEMUs are running; choose one: {names}")
     others = ", ".join(f"{one} of user {one.uid}" for one in processes)
     remedy = f"for those of others it takes their rights, or root's: {others}" if others else "start one: make qemu"

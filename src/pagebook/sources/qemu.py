@@ -114,7 +114,8 @@ class Qemu:
         memory = Memory(joined(region() for region in self._ram.regions))
         harts, remark = self._harts(memory)
         stopped = self._stub is not None or self._stopped
-        return Source(self.name, memory, harts, self.kernel, not stopped, self._ram.remarks, remark or "")
+        said = (remark,) if remark and self._silent else ()  # there is a monitor: that it does not answer is news
+        return Source(self.name, memory, harts, self.kernel, not stopped, (*self._ram.remarks, *said), remark or "")
 
     def _harts(self, memory: Memory) -> tuple[tuple[Hart, ...], str | None]:
         """What is known of the harts, and what to say when nothing is."""
@@ -203,8 +204,8 @@ class Qemu:
     def _stopped_by_gdb(self, process: Process, where: Socket) -> Iterator[None]:
         if taken(process, where):  # a connection that waits would stop the guest when the debugger leaves it
             raise BadTarget(
-                f"the guest cannot be stopped: a debugger is connected to its gdbstub at {where}; detach that, or add "
-                f"to the Makefile: {MONITOR_LINE}"
+                f"the guest cannot be stopped: a debugger is connected to its gdbstub at {where}; detach that, or "
+                + (f"free its monitor: {self._silent}" if self._silent else f"add to the Makefile: {MONITOR_LINE}")
             )
         with _ended_in_order() as ending:
             try:
