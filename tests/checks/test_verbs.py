@@ -199,6 +199,7 @@ def test_rule_prints_the_page_of_one(word: str) -> None:
 
 
 def test_rule_refuses_what_it_does_not_know() -> None:
+    assert [line[:5] for line in call("rule pb10").must(0).out.splitlines()] == [f"PB10{n}" for n in range(1, 10)]
     assert call("rule PB199").refusal.startswith("pagebook: there is no rule 'PB199'; near it are ")
 
 

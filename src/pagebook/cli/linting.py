@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from pagebook.checks.looks import Report, confirm
 from pagebook.checks.looks import check as look_once
-from pagebook.checks.registry import RULES, choose, find_rule
+from pagebook.checks.registry import RULES, choose, named
 from pagebook.checks.rule import Rule
 from pagebook.cli.opening import Model, opened, say
 from pagebook.cli.output import print_json, print_lines
@@ -48,11 +48,12 @@ def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
 
 
 def rule(id: str | None) -> int:
-    """Print one rule's page, or a line for each rule."""
-    if id is None:
-        print_lines(findings.rules(RULES))
+    """Print one rule's page, or a line for each that is meant."""
+    meant = RULES if id is None else named(id)
+    if len(meant) == 1:
+        sys.stdout.write(page(meant[0].id))
     else:
-        sys.stdout.write(page(find_rule(id).id))
+        print_lines(findings.rules(meant))
     return OK
 
 
