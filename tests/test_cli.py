@@ -542,7 +542,7 @@ def test_names_in_a_file_cannot_steer_a_terminal() -> None:
     answer = call(["maps", core]).must(0)
     assert answer.out.splitlines()[0].startswith("evil\\x1b]0;x\\x07: Sv39")
     assert answer.out.splitlines()[1].endswith("  a\\x1b[2J\\nb\\u202e\\ud800")
-    assert call(["walk", "0", core]).refusal.endswith("it has evil\\x1b]0;x\\x07")
+    assert call(["walk", "0", core, "--space", "kernel"]).refusal.endswith("it has evil\\x1b]0;x\\x07")
     assert "\x1b[2J" not in call(["maps", core], terminal=True).out
     assert json.loads(call(["maps", core, "--json"]).must(0).out)["spaces"][0]["runs"][0]["name"].startswith("a\x1b[2J")
 
