@@ -15,7 +15,7 @@ from pagebook.checks.registry import RULES
 from pagebook.cli import shown
 from pagebook.diff import compare
 from pagebook.explain import explain, regime_of
-from pagebook.faults import explain_fault
+from pagebook.faults import Printed, explain_fault
 from pagebook.guests.roots import find_roots
 from pagebook.ledger import Ledger
 from pagebook.machine import Machine, Space
@@ -177,7 +177,7 @@ def _roots(machine: Machine) -> None:
 
 
 def _fault(machine: Machine, cause: int, stval: int, sepc: int) -> None:
-    found = explain_fault(machine, Mmu(machine.memory, Extensions()), cause, stval, sepc, None, None)
+    found = explain_fault(machine, Mmu(machine.memory, Extensions()), Printed(cause, stval, sepc))
     _said(access.fault(found))
     _json(data.fault(machine, found))
 

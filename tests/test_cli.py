@@ -392,7 +392,8 @@ def test_the_options_of_the_model_do_not_go_with_a_file() -> None:
             f"pagebook: {str(saved())!r} was saved by pagebook and says itself where its tables are; leave out the "
             "options"
             if "kernel" in option
-            else f"pagebook: {option.split()[0]} would shape the model; {str(saved())!r} is as it is"
+            else f"pagebook: {option.split()[0]} would shape the model; {str(saved())!r} is as it is: leave out "
+            f"{str(saved())!r} to ask the model"
         )
 
 
@@ -541,7 +542,7 @@ def test_names_in_a_file_cannot_steer_a_terminal() -> None:
     answer = call(["maps", core]).must(0)
     assert answer.out.splitlines()[0].startswith("evil\\x1b]0;x\\x07: Sv39")
     assert answer.out.splitlines()[1].endswith("  a\\x1b[2J\\nb\\u202e\\ud800")
-    assert call(["walk", "0", core]).refusal.endswith("it has evil\\x1b]0;x\\x07")
+    assert call(["walk", "0", core, "--space", "kernel"]).refusal.endswith("it has evil\\x1b]0;x\\x07")
     assert "\x1b[2J" not in call(["maps", core], terminal=True).out
     assert json.loads(call(["maps", core, "--json"]).must(0).out)["spaces"][0]["runs"][0]["name"].startswith("a\x1b[2J")
 

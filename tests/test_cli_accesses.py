@@ -98,15 +98,18 @@ execute it
 """
 
 FAULT_HEAD = """\
-scause 0xf (store/AMO page fault), stval 0x2ff8, sepc 0x10
-  code      0x10 is in text of sh
-  code      the instruction is the line "10:" of user/sh.asm
+scause 0xf (store/AMO page fault), stval 0x2ff8, sepc 0x38
+  code      0x38 is in text of sh
+  code      the instruction is the line "38:" of user/sh.asm: sd, which stores
   also      the same comes out in init; --space chooses another
 """
 
 NO_FAULT = """\
 scause 0xf (store/AMO page fault), stval 0x1000
   but       as this machine is now, that does not happen: in sh the access is allowed
+  then      the addresses here are those of the files that were given, or of the built-in programs: give the kernel \
+and the program that ran, --kernel kernel/kernel --init user/_init --sh user/_sh --program user/_NAME, and its year \
+with --rev
 """
 
 PTE = """\
@@ -191,7 +194,7 @@ GOLDEN = [
     ("quiz --seed 3", 0, QUIZ + HINT),
     ("quiz --seed 3 --solve", 0, QUIZ + SOLUTION),
     (
-        "fault --scause 0xf --stval 0x2ff8 --sepc 0x10",
+        "fault --scause 0xf --stval 0x2ff8 --sepc 0x38",
         0,
         FAULT_HEAD + STORE_IN_GUARD_PAGE.replace("store of 1 byte", "store"),
     ),
@@ -233,8 +236,8 @@ def test_a_fault_that_does_not_fit_says_so_and_exits_with_1() -> None:
 
 
 def test_a_fault_takes_numbers_as_panics_print_them() -> None:
-    one = call("fault --scause 0x000000000000000f --sepc 0x0000000000000010 --stval 0x0000000000002ff8")
-    assert one == call("fault --scause 15 --sepc 16 --stval 2ff8")
+    one = call("fault --scause 0x000000000000000f --sepc 0x0000000000000038 --stval 0x0000000000002ff8")
+    assert one == call("fault --scause 15 --sepc 56 --stval 2ff8")
 
 
 def test_sv32_has_ptes_of_32_bits_and_no_high_fields() -> None:

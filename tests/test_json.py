@@ -116,7 +116,10 @@ CALLS = {
         "walk 0x7000000000000000 --access load",
     ],
     "fault": [
+        "fault --scause 0xf --stval 0x2ff8 --sepc 0x38",
         "fault --scause 0xf --stval 0x2ff8 --sepc 0x10",
+        "fault --scause 0xf --stval 0x2ff8 --sepc 0xc --space sh",
+        "fault --scause 0xf --stval 0x2ff8 --pid 2",
         "fault --scause 0xd --stval 0x8",
         "fault --scause 0xd --stval 0x3fffffe000 --sepc 0x3ffffff010",
         "fault --scause 0xd --stval 0x1000 --space init",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -204,6 +205,16 @@ def test_a_space_is_found_by_its_name_or_its_pid():
     assert machine.space("init") is machine.space("1") is machine.spaces[1]
     assert machine.space("kernel") is machine.spaces[0]
     assert machine.space("32") is machine.spaces[3]
+    root = machine.spaces[1].table.root
+    assert machine.space(hex(root)) is next(one for one in machine.spaces if one.table.root == root)
+
+
+def test_without_a_name_the_kernel_s_space_is_meant_or_else_the_first():
+    machine = full()
+    assert machine.space(None) is machine.spaces[0]
+    assert replace(machine, spaces=machine.spaces[1:]).space(None) is machine.spaces[1]
+    with pytest.raises(BadTarget, match="bare has no address space 'kernel'; it has none at all"):
+        BARE.space(None)
 
 
 @pytest.mark.parametrize("name", ["None", "", "3", "Kernel", "01"])

@@ -8,6 +8,7 @@ a saved machine opens again with nothing lost.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -112,7 +113,7 @@ class Machine:
     ``areas`` name physical ranges (kernel image, disk queue).  ``pools`` are xv6's free lists, one or several, and
     ``free_range`` the frames its allocator owns; both are None where nothing is known of free frames.  ``counts`` is
     the guest's own count of the uses of a frame, where it keeps one.  ``guest`` says whose rules hold: ``xv6``,
-    ``linux``, or nothing.
+    ``linux``, or nothing.  ``chains`` are the free lists as they were found, where the memory moves on.
     """
 
     name: str
@@ -125,17 +126,27 @@ class Machine:
     free_range: tuple[int, int] | None = None
     counts: Counts | None = None
     guest: str = ""
+    chains: tuple[Chain, ...] | None = field(default=None, compare=False)
 
-    def space(self, name: str) -> Space:
-        """The space of that name, or of that pid; BadTarget, with the names there are, when there is none."""
+    def space(self, name: str | None) -> Space:
+        """The space of that name, pid or root (``"0x80000000"``); without one the kernel's, or else the first.
+
+        BadTarget, with the names there are, when there is none.
+        """
+        wanted = "kernel" if name is None else name
         for space in self.spaces:
-            if name == space.name or (space.pid is not None and name == str(space.pid)):
+            if wanted == space.name or (space.pid is not None and wanted == str(space.pid)):
+                return space
+        for space in self.spaces:
+            if name is None or _is_root(name, space.table.root):
                 return space
         names = ", ".join(space.name for space in self.spaces) or "none at all"
-        raise BadTarget(f"{self.name} has no address space {name!r}; it has {names}")
+        raise BadTarget(f"{self.name} has no address space {wanted!r}; it has {names}")
 
     def free_lists(self) -> list[Chain]:
         """What is on each free list, in the order of ``pools``; none where nothing is known."""
+        if self.chains is not None:
+            return list(self.chains)
         if self.free_range is None:
             return []
         found = []
@@ -144,6 +155,13 @@ class Machine:
             frames.head = pool.head
             found.append(frames.chain())
         return found
+
+
+def _is_root(name: str, root: int) -> bool:
+    """Whether ``name`` is that address, written as one: a plain number is a pid."""
+    with suppress(ValueError):
+        return name.lower().startswith("0x") and int(name, 16) == root
+    return False
 
 
 def to_note(machine: Machine) -> dict[str, Any]:

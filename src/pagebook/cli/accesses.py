@@ -14,6 +14,7 @@ from pagebook.cli.words import (
     hart_options,
     json_option,
     machine_options,
+    space_option,
     target_argument,
 )
 
@@ -21,7 +22,7 @@ from pagebook.cli.words import (
 @click.command()
 @click.argument("va", type=ADDRESS)
 @target_argument
-@click.option("--space", metavar="NAME", default="kernel", show_default=True, help="The address space, by name or pid.")
+@space_option
 @access_options
 @hart_options
 @machine_options
@@ -29,7 +30,7 @@ from pagebook.cli.words import (
 def walk(
     va: int,
     target: str,
-    space: str,
+    space: str | None,
     access: dict[str, Any],
     hart: dict[str, Any],
     as_json: bool,
@@ -60,7 +61,8 @@ def walk(
 @click.option(
     "--sepc", type=NUMBER, help="What it printed as sepc: the instruction. It tells whose tables were in use."
 )
-@click.option("--space", metavar="NAME", help="The address space, by name or pid; without, the one that fits.")
+@click.option("--space", metavar="NAME", help="The address space: its name, pid or root; without, the one that fits.")
+@click.option("--pid", metavar="N", type=click.IntRange(1), help="What usertrap printed as pid: only that process.")
 @click.option("--trap", type=click.Choice(["user", "kernel"]), help="Who printed it: usertrap, or kerneltrap.")
 @hart_options
 @machine_options
@@ -71,6 +73,7 @@ def fault(
     stval: int,
     sepc: int | None,
     space: str | None,
+    pid: int | None,
     trap: str | None,
     hart: dict[str, Any],
     as_json: bool,
@@ -79,18 +82,23 @@ def fault(
     """Explain a fault from what the panic printed.
 
     xv6 prints scause, sepc and stval when a trap surprises it, for a process (usertrap) or in the kernel (kerneltrap).
-    This finds the address space where the access comes to that cause, and tells why, step by step. Give the kernel and
-    the program that ran, or a saved machine; otherwise addresses are those of the built-in programs.
+    This finds the address space whose code at sepc makes such an access, and where that comes to that cause, and tells
+    why, step by step. Give the kernel and the program that ran, or a saved machine; otherwise addresses are those of
+    the built-in programs.
+
+    In a guest that runs, the process that made a fault is gone as soon as xv6 has killed it: ask the model, as in the
+    first example, without a target. A kernel that stopped with a panic is still there.
 
     Exit status 1 when no address space explains the fault.
 
     \b
     pagebook fault --scause 0xf --stval 0x2fb0 --sepc 0xc --program user/_crash
     pagebook fault --scause 0xd --stval 0x8 --sepc 0x80001234
+    pagebook fault qemu --scause 0xf --stval 0x2fb0 --sepc 0xc --pid 4
     """
     from pagebook.cli import verbs
 
-    return verbs.fault(target, model, (scause, stval, sepc), space, trap, hart, as_json)
+    return verbs.fault(target, model, (scause, stval, sepc, pid), space, trap, hart, as_json)
 
 
 @click.command()

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import FLAGS, RANGE, json_option, machine_options, model_options, target_argument
+from pagebook.cli.words import FLAGS, RANGE, json_option, machine_options, model_options, space_option, target_argument
 
 
 @click.command()
@@ -32,7 +32,9 @@ def boot(save: str | None, quiet: bool, as_json: bool, **model: Any) -> int:  # 
 
 @click.command()
 @target_argument
-@click.option("--space", metavar="NAME", help="Only this address space: kernel, a process's name, or its pid.")
+@click.option(
+    "--space", metavar="NAME", help="Only this address space: kernel, a process's name, its pid, or its root."
+)
 @click.option("--has", type=FLAGS, default=0, help="Only with all of these flags set, letters of vrwxugad.")
 @click.option("--lacks", type=FLAGS, default=0, help="Only with all of these flags clear.")
 @click.option("--va", type=RANGE, help="Only where this virtual address or range is mapped.")
@@ -68,7 +70,7 @@ def maps(
 
 @click.command()
 @target_argument
-@click.option("--space", metavar="NAME", default="kernel", show_default=True, help="The address space, by name or pid.")
+@space_option
 @click.option(
     "--format",
     "style",
@@ -81,7 +83,7 @@ def maps(
 @click.option("--depth", metavar="N", type=click.IntRange(1, 5), help="Go down at most so many levels.")
 @machine_options
 @json_option
-def tree(target: str, space: str, style: str, depth: int | None, as_json: bool, **model: Any) -> int:  # noqa: ANN401
+def tree(target: str, space: str | None, style: str, depth: int | None, as_json: bool, **model: Any) -> int:  # noqa: ANN401
     """Show the page tables themselves, level by level.
 
     A line is a PTE: its index, the address it translates, its value, where it stands, and where it leads. Neighbours

@@ -16,7 +16,7 @@ from pagebook.cli.words import BAD_CALL, NOT_MAPPED, OK
 from pagebook.decode import decode_pte
 from pagebook.errors import BadTarget, TooManyMappings
 from pagebook.explain import explain, regime_of
-from pagebook.faults import explain_fault
+from pagebook.faults import Printed, explain_fault
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Extensions, Kind, Mmu
 from pagebook.quiz import Question, make_question
@@ -92,7 +92,7 @@ def maps(
     return OK
 
 
-def tree(target: str, model: Model, space: str, style: str, depth: int | None, as_json: bool) -> int:
+def tree(target: str, model: Model, space: str | None, style: str, depth: int | None, as_json: bool) -> int:
     """Show the tables of one space."""
     machine = open_machine(target, model)
     one = machine.space(space)
@@ -105,7 +105,7 @@ def tree(target: str, model: Model, space: str, style: str, depth: int | None, a
 
 
 def walk(
-    va: int, target: str, model: Model, space: str, access: dict[str, Any], hart: dict[str, Any], as_json: bool
+    va: int, target: str, model: Model, space: str | None, access: dict[str, Any], hart: dict[str, Any], as_json: bool
 ) -> int:
     """Translate one address, or explain one access."""
     machine = open_machine(target, model)
@@ -137,7 +137,7 @@ def _access(
 def fault(
     target: str,
     model: Model,
-    printed: tuple[int, int, int | None],
+    printed: tuple[int, int, int | None, int | None],
     space: str | None,
     trap: str | None,
     hart: dict[str, Any],
@@ -145,7 +145,8 @@ def fault(
 ) -> int:
     """Explain what a trap printed."""
     machine = open_machine(target, model)
-    found = explain_fault(machine, Mmu(machine.memory, Extensions(**hart)), *printed, space, TRAPS.get(trap or ""))
+    mmu = Mmu(machine.memory, Extensions(**hart))
+    found = explain_fault(machine, mmu, Printed(*printed), space, TRAPS.get(trap or ""), model=target == MODEL)
     if as_json:
         print_json(data.fault(machine, found))
     else:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pagebook.decode import FLAG_NAMES, PteMeaning
 from pagebook.explain import Explanation, Page
-from pagebook.faults import Fault
+from pagebook.faults import Fault, what_it_does
 from pagebook.mmu import CAUSES, Kind, Regime
 from pagebook.quiz import Question
 from pagebook.sv import Format, Satp, decode_satp, flags_text
@@ -105,22 +105,24 @@ def _updated(page: Page) -> Iterator[Line]:
 
 
 def fault(found: Fault) -> Iterator[Line]:
-    """What was printed, where the instruction is, and the access that explains it."""
+    """What was printed, where the instruction is, the access that explains it or why there is none, what to do next."""
     printed = f" {found.scause:#x} ({CAUSES[found.scause]}), stval {found.stval:#x}"
-    yield [("scause", "title"), (printed + ("" if found.sepc is None else f", sepc {found.sepc:#x}"), "")]
+    printed += "" if found.sepc is None else f", sepc {found.sepc:#x}"
+    yield [("scause", "title"), (printed + ("" if found.pid is None else f", pid {found.pid}"), "")]
     for words in found.code:
         yield _labelled("code", words)
     if found.passed:
         yield _labelled("not", f"in {', '.join(found.passed)}, which could run it too, but come to something else")
+    for space, instruction in found.ruled_out:
+        yield _labelled("not", f"in {space}: there the instruction is {what_it_does(instruction)}")
     if found.same:
         yield _labelled("also", f"the same comes out in {', '.join(found.same)}; --space chooses another")
-    if not found.fits:
-        came = found.chosen.outcome.cause
-        now = "the access is allowed" if came is None else f"it comes to scause {came:#x}"
-        yield _labelled(
-            "but", f"as this machine is now, that does not happen: in {found.chosen.space.name} {now}", "bad"
-        )
-    yield from access(found.chosen, sized=False)
+    for words in found.doubts:
+        yield _labelled("but", words, "bad")
+    for words in found.advice:
+        yield _labelled("then", words)
+    if found.named:
+        yield from access(found.chosen, sized=False)
 
 
 def pte(found: PteMeaning) -> Iterator[Line]:

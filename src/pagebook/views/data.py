@@ -12,6 +12,7 @@ from typing import Any
 from pagebook.decode import PteMeaning
 from pagebook.explain import Explanation, Page
 from pagebook.faults import Fault
+from pagebook.instructions import Instruction
 from pagebook.ledger import Ledger
 from pagebook.machine import Area, Machine, Space
 from pagebook.mmu import Rule
@@ -179,12 +180,27 @@ def fault(machine: Machine, found: Fault) -> Json:
         scause=hex(found.scause),
         stval=hex(found.stval),
         sepc=_hex(found.sepc),
+        pid=found.pid,
         fits=found.fits,
+        certain=found.certain,
+        instruction=None if found.instruction is None else _instruction(found.instruction),
         also=list(found.same),
         passed=list(found.passed),
+        ruled_out=[{"space": name, "instruction": _instruction(one)} for name, one in found.ruled_out],
         code=list(found.code),
+        doubts=list(found.doubts),
+        advice=list(found.advice),
         explained=_access(found.chosen),
     )
+
+
+def _instruction(found: Instruction) -> Json:
+    return {
+        "value": hex(found.value),
+        "bytes": found.size,
+        "name": found.name or None,
+        "access": None if found.kind is None else found.kind.name.lower(),
+    }
 
 
 def pte(found: PteMeaning) -> Json:
