@@ -195,8 +195,8 @@ class Drawing:
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
             f'viewBox="0 0 {width} {height}" role="img">',
-            f"<title>{escape(self.title)}</title>",
-            f"<desc>{escape(self.description)}</desc>",
+            f"<title>{escape(self.title, quote=False)}</title>",
+            f"<desc>{escape(self.description, quote=False)}</desc>",
         ]
         if self._hatches:
             lines += ["<defs>", *(_pattern(hatch, theme, colours) for hatch in sorted(self._hatches)), "</defs>"]
