@@ -42,7 +42,9 @@ format_option = click.option(
 
 @click.group()
 def draw() -> None:
-    """Draw a figure, as SVG on standard output, or as the file that -o names.
+    """Draw a figure: SVG, PNG or PDF.
+
+    As SVG on standard output, or as the file that -o names.
 
     Nothing in a figure is made up: it shows what "owners", "maps", "tree", "walk" and "pte" say of the same target. Its
     size is bounded, whatever the size of the machine. Parts differ by pattern and by words, not by colour alone.
@@ -116,7 +118,7 @@ def memory(target: str, **model: Any) -> Drawing:  # noqa: ANN401
 @format_option
 @figure_options
 def physical_address(pa: int | None, name: str) -> Drawing:
-    """A physical address in bits: the frame, and the offset in it.
+    """A physical address: frame and offset.
 
     Without PA the format alone.
 
@@ -135,7 +137,7 @@ def physical_address(pa: int | None, name: str) -> Drawing:
 @format_option
 @figure_options
 def virtual_address(va: int | None, name: str) -> Drawing:
-    """A virtual address in bits: an index for each level, and the offset.
+    """A virtual address: indices and offset.
 
     Without VA the format alone.
 
@@ -188,7 +190,9 @@ def walk(
     hart: dict[str, Any],
     **model: Any,  # noqa: ANN401
 ) -> Drawing:
-    """One access, step by step: the PTEs it reads, and the bits that decide.
+    """One access, step by step.
+
+    The PTEs that it reads, and the bits that decide.
 
     The access is a load of one byte, unless --access and --size say otherwise.
 
@@ -217,7 +221,7 @@ def walk(
 @figure_options
 @machine_options
 def page_table(target: str, space: str, table: int | None, **model: Any) -> Drawing:  # noqa: ANN401
-    """One page of a page table: its entries, and where they lead.
+    """One page of a page table.
 
     Entries that are alike are one row: those that are empty, and leaves that map one page after the other.
 
@@ -282,9 +286,9 @@ def layout(target: str, space: str, **model: Any) -> Drawing:  # noqa: ANN401
 @figure_options
 @machine_options
 def page(frame: int, target: str, **model: Any) -> Drawing:  # noqa: ANN401
-    """One page of memory: its bytes, whose it is, who maps it.
+    """One page of memory, and whose it is.
 
-    FRAME is a physical address, or a frame number (the PPN of a PTE). Rows of bytes that are equal are one.
+    Its bytes, its owner, and every mapping that leads to it. FRAME is a physical address, or a frame number (the PPN of a PTE). Rows of bytes that are equal are one.
 
     \b
     pagebook draw page 0x87f3e000
