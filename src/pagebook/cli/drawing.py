@@ -288,8 +288,8 @@ def layout(target: str, space: str, **model: Any) -> Drawing:  # noqa: ANN401
 def page(frame: int, target: str, **model: Any) -> Drawing:  # noqa: ANN401
     """One page of memory, and whose it is.
 
-    Its bytes, its owner, and every mapping that leads to it. FRAME is a physical address, or a frame number (the PPN of a
-    PTE). Rows of bytes that are equal are one.
+    Its bytes, its owner, and every mapping that leads to it. FRAME is a physical address, or a frame number (the PPN
+    of a PTE). Rows of bytes that are equal are one.
 
     \b
     pagebook draw page 0x87f3e000
