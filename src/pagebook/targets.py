@@ -28,6 +28,7 @@ MODEL = "xv6"
 EXAMPLES = "rules"
 RUNNING = "qemu"
 PAUSE = 0.02  # seconds between two looks at what moves
+RESTLESS = 256  # frames at the start of a free list that come and go within a look
 LOOKS = 8  # at most, for one in which the free lists are whole
 TORN = (
     "the free list moved every time it was read, so some free frames count as unknown; ask again, or stop the guest "
@@ -55,7 +56,7 @@ class Target:
     """A machine that can be looked at: each `look` is the machine as it is then.
 
     ``live`` when it moves by itself; `frozen` is then a block in which it does not.  ``remarks`` are sentences for the
-    user, added to by every look.
+    user, added to by every look.  ``careful`` is a look that takes more time, to have free lists whole.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Target:
     live: bool = False
     frozen: Callable[[], AbstractContextManager[None]] = nullcontext
     remarks: list[str] = field(default_factory=list)
+    careful: Callable[[], Machine] | None = None
 
     def settled(self) -> Machine:
         """A look in which the free lists are whole, for questions about all frames; with a remark if there is none.
@@ -71,7 +73,8 @@ class Target:
         nobody's.  It is whole when it ends at the lowest frame, which is freed first and taken last, or where it ended
         in the look before.
         """
-        found = self.look()
+        look = self.careful or self.look
+        found = look()
         if not self.live:
             return found
         looks: list[Machine] = []
@@ -83,7 +86,7 @@ class Target:
             if ends == before or all(end in ((0, None), (lowest, None)) for end in ends):
                 return looks[-1]
             time.sleep(PAUSE)
-            found = self.look()
+            found = look()
         if TORN not in self.remarks:
             self.remarks.append(TORN)
         return max(looks, key=lambda one: sum(len(chain.frames) for chain in one.free_lists()))
@@ -168,7 +171,7 @@ def _as_machine(
 ) -> Target:
     remarks: list[str] = []
 
-    def machine() -> Machine:
+    def machine(guest: GuestOptions = guest) -> Machine:
         found = look()
         if isinstance(found, Source):
             found, said = _read(found, guest, progress)
@@ -184,7 +187,8 @@ def _as_machine(
             )
         return found
 
-    return Target(name, machine, live, frozen, remarks)
+    careful = replace(guest, restless=RESTLESS)
+    return Target(name, machine, live, frozen, remarks, (lambda: machine(careful)) if live else None)
 
 
 def _end(chain: Chain) -> tuple[int, int | None]:

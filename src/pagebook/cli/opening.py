@@ -35,7 +35,12 @@ def opened(target: str, model: Model) -> Iterator[Target]:
         found = told.of(lambda: stack.enter_context(targets.opened(target, options, guest, told.progress)))
         if model.get("freeze"):
             stack.enter_context(found.frozen())
-        yield found if target == MODEL else replace(found, look=lambda: told.of(found.look))
+        careful = found.careful
+        yield (
+            found
+            if target == MODEL
+            else replace(found, look=lambda: told.of(found.look), careful=careful and (lambda: told.of(careful)))
+        )
 
 
 class _Told:

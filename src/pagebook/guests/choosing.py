@@ -19,13 +19,15 @@ LINUX = "swapper_pg_dir"
 class GuestOptions:
     """What the user says of a guest: its kernel's ELF file, values of satp, roots as (address, format's name).
 
-    ``offsets`` are where fields stand, for a kernel without debugging information.
+    ``offsets`` are where fields stand, for a kernel without debugging information.  ``restless`` frames at the start of
+    each free list are read before all else.
     """
 
     kernel: str | None = None
     satps: tuple[int, ...] = ()
     roots: tuple[tuple[int, str], ...] = ()
     offsets: Mapping[str, int] = field(default_factory=dict)
+    restless: int = 0
 
 
 class Reading(NamedTuple):
@@ -47,7 +49,7 @@ def read_guest(source: Source, options: GuestOptions, progress: Callable[[int], 
         return _without_a_kernel(source, progress)
     kernel = kernel_file(path)
     if xv6.recognised(kernel.symbols) or options.offsets:
-        return Reading(*xv6.read(source, kernel, options.offsets))
+        return Reading(*xv6.read(source, kernel, options.offsets, options.restless))
     if LINUX in kernel.symbols:
         return Reading(linux.read(source, path), ())
     known = "it has no symbols" if not kernel.symbols else f"it has neither kernel_pagetable nor {LINUX}"

@@ -6,6 +6,7 @@ Beside it may lie the programs it runs.  Nothing here knows what the symbols mea
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,19 +72,20 @@ def program(kernel: KernelFile, name: str) -> Program | None:
     """The program of that name as built with this kernel, ``../user/_NAME`` from there; None where there is none."""
     if not _PLAIN_NAME.fullmatch(name):  # it comes from a stranger's memory
         return None
-    path = Path(kernel.path).absolute().parent.parent / "user" / f"_{name}"
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(kernel.path)))  # noqa: PTH100, PTH120 - for every look
+    path = f"{folder}/user/_{name}"
     stamp = _stamp(path)
     if stamp is None:
         return None
     if stamp not in _programs:
-        _keep(_programs, stamp, _read_program(path))
+        _keep(_programs, stamp, _read_program(Path(path)))
     return _programs[stamp]
 
 
 def _stamp(path: str | Path) -> _Stamp | None:
     """What tells one state of a file from another; None when it cannot be looked at."""
     try:
-        found = Path(path).stat()
+        found = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):
         return None
     return str(path), found.st_mtime_ns, found.st_size

@@ -27,7 +27,6 @@ from pagebook.table import AddressSpace
 from pagebook.units import page_up
 
 MOST_REMARKS = 20
-RESTLESS = 64  # frames at the start of a free list that come and go within a look
 NEEDED = ("kernel_pagetable", "end")
 TELLTALES = ("proc", "kmem", "trampoline", "uservec", "swtch", "kalloc", "kfree", "mappages", "uvmcopy", "usertrap")
 
@@ -44,12 +43,15 @@ def recognised(symbols: Collection[str]) -> bool:
     return "kernel_pagetable" in symbols and sum(name in symbols for name in TELLTALES) >= 4
 
 
-def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, int] | None = None) -> Reading:
+def read(
+    source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, int] | None = None, restless: int = 0
+) -> Reading:
     """The xv6 in ``source``, whose kernel is the ELF file ``kernel``, read already or a path.
 
     ``offsets`` stand in for debugging information, as docs/guests.md describes.  A live guest moves while it is read,
-    so what does not fit may be so only for a moment.  BadTarget when that is no kernel of xv6, when memory does not
-    hold it, or when its layout cannot be known; BadFile when the file cannot be read.
+    so what does not fit may be so only for a moment.  ``restless`` frames at the start of each free list are fetched
+    before all else: they move the fastest, and what was fetched stays as it was.  BadTarget when that is no kernel of
+    xv6, when memory does not hold it, or when its layout cannot be known; BadFile when the file cannot be read.
     """
     if not isinstance(kernel, KernelFile):
         kernel = kernel_file(kernel)
@@ -66,8 +68,8 @@ def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, 
     layout = layout_of(kernel, offsets)
     remarks = _Remarks()
     memory, rom = _without_rom(source.memory, kernel.start)
-    for head in layout.heads:  # before all else: what is free moves the fastest, and what was fetched stays as it was
-        follow(memory, word(memory, head.address), (kernel.start, ram_end(memory, kernel.start)), RESTLESS)
+    for head in layout.heads if restless else ():
+        follow(memory, word(memory, head.address), (kernel.start, ram_end(memory, kernel.start)), restless)
     _check_text(memory, kernel, remarks)
     fmt = _format(source, word(memory, kernel.symbols["kernel_pagetable"]))
     view = kernel_table(memory, kernel, fmt, remarks)
@@ -86,7 +88,7 @@ def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, 
             f"the kernel's image ends at {free[0]:#x}, and memory at {free[1]:#x}: there is no RAM after it"
         )
     lists = pools(memory, layout.heads, free, remarks)
-    witnesses = lambda: spaces.witnesses(free_sample(memory, lists, free))  # noqa: E731
+    witnesses = lambda: spaces.witnesses(lambda: free_sample(memory, lists, free))  # noqa: E731
     tallied = find_counts(memory, kernel, layout, witnesses, free, remarks)
     areas = named_frames(memory, kernel, layout)
     if tallied and tallied.start >= kernel.symbols["end"]:

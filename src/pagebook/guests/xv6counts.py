@@ -7,8 +7,10 @@ the witnesses: an array is told only when they bear it out.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +32,14 @@ FEWEST_WITNESSES = 4
 class Witnesses:
     """Frames whose use is known without asking the kernel's counts: on a free list, mapped once, mapped often."""
 
-    free: Addresses
+    sample: Callable[[], Addresses]
     once: Addresses
     shared: Addresses
+
+    @cached_property
+    def free(self) -> Addresses:
+        """Some of the frames on the free lists."""
+        return self.sample()
 
 
 def free_sample(memory: Memory, found: tuple[Pool, ...] | None, free: tuple[int, int]) -> Addresses:
@@ -55,15 +62,13 @@ def find_counts(
     start, stop = free
     pointed = {at for mark in layout.marks if start <= (at := word(memory, mark)) < stop and not at & PAGE_MASK}
     passed: list[Counts] = []
-    seen = None
+    seen = functools.cache(witnesses)
     for tally in layout.tallies:
         at = word(memory, tally.address) if tally.indirect else tally.address
         if tally.indirect and not start - PAGE_SIZE < at < stop:
             continue  # an array made at run time comes after the image
         bases = [tally.base] if tally.base is not None else _bases(tally, {kernel.start, 0, start}, pointed, stop)
-        if bases:
-            seen = seen or witnesses()
-            passed += _judged(memory, tally, at, bases, seen, stop, remark)
+        passed += _judged(memory, tally, at, bases, seen, stop, remark)
     if len(passed) > 1:
         names = " and ".join(found.name for found in passed)
         remark(f"{names} can each be the kernel's count of uses, and none is used; {_told_as(passed[0])}")
@@ -71,7 +76,13 @@ def find_counts(
 
 
 def _judged(
-    memory: Memory, tally: Tally, at: int, bases: list[int], witnesses: Witnesses, stop: int, remark: Remark
+    memory: Memory,
+    tally: Tally,
+    at: int,
+    bases: list[int],
+    witnesses: Callable[[], Witnesses],
+    stop: int,
+    remark: Remark,
 ) -> list[Counts]:
     """These numbers as counts from the one base that the witnesses bear out, or from the one that was told."""
     fitting: list[tuple[int, Counts]] = []
@@ -80,7 +91,7 @@ def _judged(
         numbers = _numbers(memory, tally, at, stop - base >> PAGE_SHIFT)
         if numbers is None:
             continue
-        verdict, misfits = _verdict(numbers, base, witnesses)
+        verdict, misfits = _verdict(numbers, base, witnesses())
         if verdict and tally.base is not None:
             remark(f"{tally.name} was told to be counts of frames, but {verdict}")
         if verdict is None or tally.base is not None:
@@ -137,15 +148,20 @@ def _verdict(numbers: npt.NDArray[np.int64], base: int, witnesses: Witnesses) ->
         found: npt.NDArray[np.int64] = numbers[index[(index >= 0) & (index < len(numbers))]]
         return found
 
-    free, once, shared = at(witnesses.free), at(witnesses.once), at(witnesses.shared)
-    odd = np.count_nonzero(free >> 1) - np.count_nonzero(free == -1)
+    once, shared = at(witnesses.once), at(witnesses.shared)
     others, alone = np.count_nonzero(once != 1), np.count_nonzero(shared < 2)
+    reasons: dict[str, bool | np.bool_] = {
+        f"{others} of {len(once)} frames that are mapped once have another number than 1": others * 4 > len(once),
+        f"{alone} of {len(shared)} frames that are mapped more than once have less than 2": alone * 2 > len(shared),
+    }
+    if any(reasons.values()):  # most arrays; the free frames are far apart, and each costs a read
+        return next(reason for reason, holds in reasons.items() if holds), 0
+    free = at(witnesses.free)
+    odd = np.count_nonzero(free >> 1) - np.count_nonzero(free == -1)
     reasons = {
         "too few frames are known to be free or in use to tell": len(once) + len(shared) < FEWEST_WITNESSES
         or len(free) < FEWEST_WITNESSES,
         f"{odd} of {len(free)} free frames have neither 0 nor 1": odd * 20 > len(free),
-        f"{others} of {len(once)} frames that are mapped once have another number than 1": others * 4 > len(once),
-        f"{alone} of {len(shared)} frames that are mapped more than once have less than 2": alone * 2 > len(shared),
         "they are 1 for free frames as for those in use, and no frame is shared": not len(shared)
         and np.count_nonzero(free < 1) * 2 <= len(free),
     }

@@ -7,7 +7,7 @@ be a space is left out, and what does not fit is said.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -171,8 +171,8 @@ class Spaces:
             with suppress(PagebookError):  # what can be no table is no trap for anybody
                 yield Space(f"slot {slot}", AddressSpace(self.memory, root, self.format), pid=0, size=0, state="unused")
 
-    def witnesses(self, free: npt.NDArray[np.uint64]) -> Witnesses:
-        """The frames that processes map below their size, once or more often, and these that are free."""
+    def witnesses(self, free: Callable[[], npt.NDArray[np.uint64]]) -> Witnesses:
+        """The frames that processes map below their size, once or more often, and what gives some that are free."""
         every = np.concatenate([*self.mapped, np.empty(0, U64)])
         used, times = np.unique(every, return_counts=True)
         return Witnesses(free, used[times == 1], used[times > 1])
