@@ -25,6 +25,7 @@ from pagebook.web.looks import Looks
 PORT = 4711
 TOKEN = "a-token-of-this-run"
 HOST = f"127.0.0.1:{PORT}"
+PARSING = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"  # text as HTML or code
 GOOD = {"host": HOST, "authorization": f"Bearer {TOKEN}"}
 
 
@@ -178,8 +179,8 @@ def test_port_80_needs_no_number():
 def test_the_page_loads_nothing_from_elsewhere_and_has_no_script_or_style_inside():
     for name, data in page_files().items():
         text = data.decode()
-        links = [link for link in re.findall(r"https?://[^\s\"')]+", text) if link != "http://www.w3.org/2000/svg"]
-        assert links == [], name
+        links = set(re.findall(r"https?://[^\s\"')]+", text)) - {"http://www.w3.org/2000/svg"}
+        assert not links, name
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", text), (
             name
         )
@@ -249,18 +250,18 @@ def test_a_machine_without_ram_has_no_cells():
         book.cells(0, 1, 1)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        f"cells={MOST_CELLS + 1}",
-        "cells=0",
-        "from=1024&to=2048",
-        "from=5&to=5",
-        "from=-1",
-        "from=x",
-        "cells=" + "9" * 20,
-    ],
+NO_RANGES = (
+    "cells=0",
+    "from=1024&to=2048",
+    "from=5&to=5",
+    "from=-1",
+    "from=x",
+    f"cells={MOST_CELLS + 1}",
+    "cells=99999999999999999999",
 )
+
+
+@pytest.mark.parametrize("query", NO_RANGES)
 def test_a_range_of_the_book_that_is_none_is_refused(app, query):
     found = ask(app, "/api/book", query)
     assert (found.status, set(found.data)) == (400, {"error"})

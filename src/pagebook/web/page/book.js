@@ -2,7 +2,7 @@
 // One number is the zoom: how many frames a row has, as a power of two.  The first frame shown is an address in the link.
 
 import { latest } from "./api.js";
-import { count, el, fill, sized } from "./dom.js";
+import { count, el, fill, onChange, sized } from "./dom.js";
 import { frameCard } from "./frame.js";
 import { filling, inkOn, ofOwner, ofRole, swatch } from "./paint.js";
 
@@ -11,6 +11,7 @@ const LEAST_CELL = 8; // CSS pixels
 const TALLEST = 96;
 const STRIP = 26; // height of the strip that shows all of RAM
 const MOST_CELLS = 8192;
+const NOTCH = 40; // pixels that the wheel rolls before it counts
 const HOVER = 90; // milliseconds before a frame that is pointed at is asked for
 const NAMES = ["unknown", "free", "kernel image", "device queue", "kernel stack", "trapframe", "user", "shared", "page table"];
 
@@ -45,12 +46,15 @@ class Book {
           button("▲", "Back a screen", () => this.turn(-1)), button("▼", "On a screen", () => this.turn(1)),
           el("label", {}, "Colour by ", this.by), this.scale),
         this.strip, this.canvas, this.said,
-        el("p", { id: "book-keys", class: "hint" }, "Arrow keys choose a cell, + and − zoom, Page Up and Page Down turn, 0 shows all of RAM. With the mouse: wheel to turn, Ctrl and wheel or a double click to zoom."),
+        el("p", { id: "book-keys", class: "hint" }, "Arrow keys choose a cell, + and − zoom, Page Up and Page Down turn, 0 shows all of RAM. The wheel zooms, with Shift it turns."),
         this.legend),
       this.card);
     this.cells = null;
-    this.watching = new ResizeObserver(() => this.page.state().view !== undefined || this.sized ? this.show(this.page.state()) : null);
-    this.watching.observe(this.element.querySelector(".leaf"));
+    this.leaf = this.element.querySelector(".leaf");
+    this.watching = new ResizeObserver(() => {
+      if (this.plan && this.leaf.clientWidth !== this.plan.width) this.show(this.page.state()).catch(() => null);
+    });
+    this.watching.observe(this.leaf);
   }
 
   close() {
@@ -85,7 +89,7 @@ class Book {
 
   /** How the state is laid out at this size: columns, frames of a cell, cell size, rows, first frame. */
   lay(state) {
-    const width = Math.max(this.element.querySelector(".leaf").clientWidth, 200);
+    const width = Math.max(this.leaf.clientWidth, 200);
     const height = Math.max(Math.min(innerHeight - (innerWidth < 700 ? 330 : 260), 1400), 240);
     const frames = this.page.machine.frames;
     const most = Math.floor(Math.log2(width / LEAST_CELL));
@@ -122,7 +126,6 @@ class Book {
   }
 
   async show(state) {
-    this.sized = true;
     this.by.value = state.by === "owner" ? "owner" : "role";
     const plan = this.lay(state);
     const key = [plan.first, plan.row, plan.rows, plan.columns].join();
@@ -214,7 +217,9 @@ class Book {
       const key = look.join();
       if (!fillings.has(key)) fillings.set(key, filling(to, look));
       to.fillStyle = fillings.get(key);
-      to.fillRect(x, y, cell - gap, tall - gap);
+      to.translate(x, y); // patterns begin anew in each cell
+      to.fillRect(0, 0, cell - gap, tall - gap);
+      to.translate(-x, -y);
       if (shift && cell >= 6 && this.by.value === "role") this.paintMixed(to, cells, index, x, y, cell - gap, tall - gap);
       if (!shift && cell >= 44) this.paintWords(to, index, look, x, y, cell - gap, tall - gap);
     }
@@ -351,20 +356,15 @@ class Book {
     this.go({ at: this.word(first + by * (lines ?? rows) * 2 ** row), row }, true);
   }
 
+  /** The wheel zooms about the pointer; with Shift it turns the pages. */
   wheel(event) {
     if (!this.shownPlan) return;
-    const whole = this.shownPlan.row === this.shownPlan.largest;
-    if (event.ctrlKey || event.metaKey || whole) {
-      event.preventDefault();
-      this.rolled = (this.rolled ?? 0) + event.deltaY;
-      if (Math.abs(this.rolled) >= 40) {
-        this.zoom(Math.sign(this.rolled), this.at(event));
-        this.rolled = 0;
-      }
-    } else {
-      event.preventDefault();
-      this.turn(Math.sign(event.deltaY), Math.max(Math.round(Math.abs(event.deltaY) / this.shownPlan.tall), 1));
-    }
+    event.preventDefault();
+    this.rolled = (this.rolled ?? 0) + (event.deltaY || event.deltaX);
+    if (Math.abs(this.rolled) < NOTCH) return;
+    if (event.shiftKey) this.turn(Math.sign(this.rolled), Math.max(Math.round(Math.abs(this.rolled) / this.shownPlan.tall), 1));
+    else this.zoom(Math.sign(this.rolled), this.at(event));
+    this.rolled = 0;
   }
 
   jump(event) {
@@ -396,10 +396,11 @@ class Book {
   async showFrame(word, pointed = false) {
     this.pointed = pointed;
     if (!word) {
+      this.card.drawnFrom = null;
       return fill(this.card, el("h2", {}, "A frame"), el("p", {}, "Point at a cell, or choose one, to see whose the frame is, every address that reaches it, and its bytes."));
     }
     const found = await this.askingFrame("frame", { pa: word });
-    if (found) fill(this.card, frameCard(this.page, found));
+    if (found) onChange(this.card, found, () => fill(this.card, frameCard(this.page, found)));
     return undefined;
   }
 }

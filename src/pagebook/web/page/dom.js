@@ -1,5 +1,7 @@
 // Elements made of plain words: nothing here ever parses text as HTML.
 
+const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
 /** An element with attributes, listeners (functions under the event's name) and children; null and false are left out. */
 export function el(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -22,14 +24,22 @@ export function count(number, word) {
   return `${number.toLocaleString("en")} ${word}${number === 1 ? "" : "s"}`;
 }
 
-/** Bytes in the largest unit that divides them: 2M, 4K, 512. */
+/** Bytes in the largest unit that there is one of: 2 MiB, 4 KiB; with a tilde where that is not all of them. */
 export function sized(bytes) {
-  let rest = BigInt(bytes);
-  for (const unit of ["", "K", "M", "G", "T"]) {
-    if (rest === 0n || rest % 1024n || unit === "T") return `${rest}${unit}`;
-    rest /= 1024n;
-  }
-  return String(rest);
+  const number = BigInt(bytes);
+  let unit = 0;
+  while (unit < UNITS.length - 1 && number >> BigInt(10 * (unit + 1))) unit++;
+  const whole = number >> BigInt(10 * unit);
+  if (whole << BigInt(10 * unit) === number) return `${whole} ${UNITS[unit]}`;
+  return `~${(Number(number) / 1024 ** unit).toFixed(1).replace(/\.0$/, "")} ${UNITS[unit]}`;
+}
+
+/** Call `draw` unless it was drawn from equal data before: what is read or focused by somebody stays as it is. */
+export function onChange(holder, data, draw) {
+  const key = JSON.stringify(data, (name, value) => (name === "generation" ? undefined : value));
+  if (holder.drawnFrom === key) return;
+  holder.drawnFrom = key;
+  draw();
 }
 
 /** Rights as letters, each with its name for those who do not see them. */

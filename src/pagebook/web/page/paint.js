@@ -5,9 +5,9 @@
 const LIGHT = {
   "unknown": ["#d55e00", "cross"], "free": ["#e6e2d9", ""], "kernel image": ["#0072b2", ""], "device queue": ["#cc79a7", "dots"],
   "kernel stack": ["#56b4e9", "lines"], "trapframe": ["#f0e442", "rising"], "user": ["#009e73", ""], "shared": ["#e69f00", "bars"],
-  "page table": ["#3d3d4a", "grid"],
+  "page table": ["#3d3d4a", ""],
 };
-const DARK = { ...LIGHT, "free": ["#2b2f37", ""], "kernel image": ["#2f8fd0", ""], "page table": ["#ececf2", "grid"] };
+const DARK = { ...LIGHT, "free": ["#2b2f37", ""], "kernel image": ["#2f8fd0", ""], "page table": ["#ececf2", ""] };
 const OWNERS = ["#0072b2", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#f0e442", "#d55e00", "#8a6fc0"];
 const PATTERNS = ["", "rising", "dots", "bars", "lines", "cross", "grid"];
 const TILE = 8;

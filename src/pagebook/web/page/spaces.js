@@ -3,7 +3,7 @@
 
 import { ask } from "./api.js";
 import { pteBits } from "./bits.js";
-import { count, el, fill, rights, sized } from "./dom.js";
+import { count, el, fill, onChange, rights, sized } from "./dom.js";
 
 const KINDS = ["absent", "table", "leaf"];
 const COLUMNS = 32;
@@ -13,8 +13,7 @@ export function spacesView(page) {
   const layout = el("div", { class: "layout" });
   const tables = el("div", { class: "tables" });
   const element = el("section", { class: "spaces", "aria-label": "Spaces" }, list, layout, tables);
-  let generation = 0;
-  let laidOut = "";
+  let focused = null; // the level of the table in which a cell was chosen last
 
   function showList(name) {
     const machine = page.machine;
@@ -28,18 +27,27 @@ export function spacesView(page) {
         hart.spaces.length ? hart.spaces.map((one) => el("a", { href: page.link({ view: "spaces", space: one }) }, one)) : el("code", {}, hart.satp))))] : null);
   }
 
-  function showLayout(space, state) {
+  /** Which region holds the address. */
+  function mark(state) {
+    for (const region of layout.querySelectorAll(".region")) {
+      const low = BigInt(region.dataset.va);
+      const here = state.va && BigInt(state.va) >= low && BigInt(state.va) < low + BigInt(region.dataset.size);
+      if (here) region.setAttribute("aria-current", "true");
+      else region.removeAttribute("aria-current");
+    }
+  }
+
+  function showLayout(space) {
     const pieces = [];
     let end = null;
     for (const run of space.runs) {
       const va = BigInt(run.va);
       if (end !== null && va > end) pieces.push(el("li", { class: "gap" }, `${sized(va - end)} not mapped`));
       end = va + BigInt(run.size);
-      const here = state.va && BigInt(state.va) >= va && BigInt(state.va) < end;
       const tall = Math.min(Math.max(Math.log2(run.pages + 1) * 0.35, 0), 5);
       const made = el("a", {
         class: `region ${kindOf(run.flags)}`, href: page.link({ view: "spaces", space: space.name, va: run.va, level: run.level }),
-        "aria-current": here ? "true" : null,
+        "data-va": run.va, "data-size": run.size,
       },
         el("span", { class: "name" }, run.name || "unnamed"),
         el("span", { class: "mono" }, `${run.va} `, el("span", { class: "dim" }, `→ ${run.pa}`)),
@@ -58,21 +66,26 @@ export function spacesView(page) {
   /** The tables from the root down to `level`, each with the cell that the address goes through. */
   async function showTables(space, state) {
     if (!state.va) {
+      tables.drawnFrom = null;
       return fill(tables, el("h2", {}, "Tables"), el("p", {}, "Choose a region to see the tables on the way to it, or "),
         el("a", { class: "button", href: page.link({ view: "spaces", space: space.name, va: "0x0", level: space.levels - 1 }) }, "open the root table"));
     }
     const va = BigInt(state.va);
     const lowest = Math.min(Math.max(Number(state.level ?? 0) || 0, 0), space.levels - 1);
     const made = [el("h2", {}, `Tables to ${state.va}`)];
+    const read = [];
     let pa = space.root;
     for (let level = space.levels - 1; level >= lowest; level--) {
       const table = await ask("table", { space: space.name, pa, level });
       const index = Number(va >> BigInt(12 + level * space.index_bits) & (1n << BigInt(space.index_bits)) - 1n);
+      read.push(table);
       made.push(...await tableOf(space, table, index, va));
       if (table.kinds[index] !== 1 || level === lowest) break;
       pa = table.targets[index];
     }
-    fill(tables, made);
+    onChange(tables, [space.name, state.va, lowest, read], () => fill(tables, made));
+    if (focused !== null) tables.querySelector(`[data-level="${focused}"] [aria-selected="true"]`)?.focus();
+    focused = null;
     return undefined;
   }
 
@@ -85,7 +98,7 @@ export function spacesView(page) {
       const opens = table.kinds[cell] === 1 && table.level > 0;
       return { view: "spaces", space: space.name, va: `0x${address.toString(16)}`, level: opens ? table.level - 1 : table.level };
     };
-    const grid = cells(table, index, (cell) => page.go(go(cell)));
+    const grid = cells(table, index, (cell) => { focused = table.level; page.go(go(cell)); });
     const decoded = await ask("pte", { value: table.ptes[index], format: space.format });
     const kind = KINDS[table.kinds[index]];
     const leads = { absent: "absent: no address leads on from here", table: `a pointer to the table at ${table.targets[index]}`, leaf: `a leaf: ${sized(table.covers)} at ${table.targets[index]}` }[kind];
@@ -106,8 +119,8 @@ export function spacesView(page) {
     const name = state.space ?? machine.spaces[0].name;
     showList(name);
     const space = await ask("space", { name });
-    if (name !== laidOut || space.generation !== generation || state.va !== undefined) showLayout(space, state);
-    [laidOut, generation] = [name, space.generation];
+    onChange(layout, space, () => showLayout(space));
+    mark(state);
     await showTables(space, state);
     return undefined;
   }
@@ -116,10 +129,12 @@ export function spacesView(page) {
   async function fromTable(state) {
     showList(state.space);
     const space = await ask("space", { name: state.space });
-    showLayout(space, state);
+    onChange(layout, space, () => showLayout(space));
+    mark({});
     const table = await ask("table", { space: state.space, pa: state.table, level: state.level });
     const index = Math.min(Math.max(Number(state.index ?? 0) || 0, 0), table.ptes.length - 1);
     const decoded = await ask("pte", { value: table.ptes[index], format: space.format });
+    tables.drawnFrom = null;
     fill(tables, el("h2", {}, `The table at ${table.pa}`), el("p", { class: "dim" }, `level ${table.level}, of ${state.space}`),
       cells(table, index, (cell) => page.go({ ...state, index: cell })),
       el("p", {}, el("strong", {}, `Entry ${index}`), " is ", el("code", {}, table.ptes[index]), `, ${KINDS[table.kinds[index]]}`),
@@ -155,5 +170,5 @@ function cells(table, chosen, choose) {
     event.preventDefault();
   };
   const click = (event) => { if (event.target.dataset?.index) choose(Number(event.target.dataset.index)); };
-  return el("div", { role: "grid", class: "grid", "aria-label": `Entries of the table at ${table.pa}`, keydown: move, click }, rows);
+  return el("div", { role: "grid", class: "grid", "data-level": table.level, "aria-label": `Entries of the table at ${table.pa}`, keydown: move, click }, rows);
 }

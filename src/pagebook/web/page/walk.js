@@ -3,7 +3,7 @@
 
 import { ask } from "./api.js";
 import { pteBits } from "./bits.js";
-import { count, el, fill } from "./dom.js";
+import { count, el, fill, onChange } from "./dom.js";
 
 const ACCESSES = ["load", "store", "fetch", "amo"];
 const PRIVILEGES = [["", "usual"], ["U", "user"], ["S", "supervisor"], ["M", "machine"]];
@@ -36,7 +36,7 @@ class Walk {
     this.playing = button("Play", "Play all steps", () => this.play());
     this.where = el("output", { class: "where" });
     this.steps = el("div", { class: "steps", role: "group", "aria-label": "Steps" },
-      button("⏮", "To the start", () => this.to(0)), this.back, this.on, button("⏭", "To the end", () => this.to(this.last)), this.playing, this.where);
+      button("Start", "To the start", () => this.to(0)), this.back, this.on, button("End", "To the end", () => this.to(this.last)), this.playing, this.where);
     this.bits = el("div", { class: "address" });
     this.path = el("ol", { class: "path", "aria-label": "The path through the tables" });
     this.verdict = el("div", { class: "verdict-box", role: "status", "aria-live": "polite" });
@@ -60,10 +60,13 @@ class Walk {
     const query = this.query(state);
     const key = JSON.stringify(query);
     if (key !== this.key_) {
-      this.found = null;
-      this.found = await ask("walk", query);
+      this.key_ = null;
+      const found = await ask("walk", query);
       this.key_ = key;
-      this.draw();
+      onChange(this.shown, found, () => {
+        this.found = found;
+        this.draw();
+      });
     }
     this.shown.hidden = false;
     const step = state.step === undefined ? this.last : Number(state.step) || 0;
@@ -75,8 +78,6 @@ class Walk {
     this.key_ = null;
     await this.show(state);
   }
-
-  repaint() { }
 
   /** The form as the state says. */
   read(state) {
