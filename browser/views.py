@@ -27,7 +27,7 @@ def settled(page: Page, script: str, what: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while not page.evaluate(script):
         if time.monotonic() > deadline:
-            raise AssertionError(f"{what}: not so; the notice says {page.text_content('#notice')!r} at {page.url}")
+            raise AssertionError(f"{what}: not so; the notice says {page.text_content('#said')!r} at {page.url}")
         page.wait_for_timeout(50)
 
 

@@ -90,7 +90,7 @@ class Book {
   /** How the state is laid out at this size: columns, frames of a cell, cell size, rows, first frame. */
   lay(state) {
     const width = Math.max(this.leaf.clientWidth, 200);
-    const height = Math.max(Math.min(innerHeight - (innerWidth < 700 ? 330 : 260), 1400), 240);
+    const height = Math.max(Math.min(innerWidth < 700 ? innerHeight * 0.45 : innerHeight - 260, 1400), 240);
     const frames = this.page.machine.frames;
     const most = Math.floor(Math.log2(width / LEAST_CELL));
     let columnBits = most;

@@ -29,10 +29,15 @@ const page = {
     if (link === location.hash) return;
     if (replace) { history.replaceState(null, "", link); show(); } else location.hash = link;
   },
-  /** Say a sentence above the view; nothing takes it away. */
+  /** Say a sentence above the view, until it is hidden or there is nothing to say. */
   say(words) {
-    $("notice").hidden = !words;
-    $("notice").textContent = words;
+    $("notice").hidden = !words || words === page.hidden;
+    if ($("said").textContent !== words) $("said").textContent = words;
+  },
+  /** What is always to be said of this machine: that it is no more seen, or how it was read. */
+  remarks() {
+    const { trouble, remarks } = this.machine ?? { trouble: "", remarks: [] };
+    return trouble ? `This is the last that was seen: ${trouble}` : remarks.join(" ");
   },
 };
 
@@ -62,7 +67,7 @@ async function show() {
 async function told(work) {
   try {
     await work;
-    page.say(page.machine?.trouble ? `This is the last that was seen: ${page.machine.trouble}` : "");
+    page.say(page.remarks());
   } catch (error) {
     page.say(error.message);
     if (!(error instanceof Error) || error instanceof TypeError) console.error(error);
@@ -72,6 +77,7 @@ async function told(work) {
 async function look() {
   page.machine = await ask("machine");
   const { name, guest, live } = page.machine;
+  $("machine").title = name;
   $("machine").textContent = [name, guest && guest !== name ? guest : ""].filter(Boolean).join(" · ");
   $("follow").hidden = !live;
 }
@@ -169,12 +175,12 @@ async function start() {
   $("share").addEventListener("click", share);
   $("skip").addEventListener("click", (event) => { event.preventDefault(); $("main").focus(); });
   $("follow").addEventListener("click", () => { page.following = !page.following; showFollowing(); });
+  $("hide").addEventListener("click", () => { page.hidden = $("said").textContent; $("notice").hidden = true; });
   showFollowing();
   addEventListener("hashchange", show);
   await told(look());
   if (!page.machine) return;
   await show();
-  if (page.machine.remarks.length && $("notice").hidden) page.say(page.machine.remarks.join(" "));
   document.body.dataset.ready = "yes";
   setTimeout(follow, PACE);
 }
