@@ -72,6 +72,7 @@ export function spacesView(page) {
     }
     const va = BigInt(state.va);
     const lowest = Math.min(Math.max(Number(state.level ?? 0) || 0, 0), space.levels - 1);
+    if (!tables.childElementCount) fill(tables, el("p", { class: "dim" }, "Reading the tables…"));
     const made = [el("h2", {}, `Tables to ${state.va}`)];
     const read = [];
     let pa = space.root;

@@ -53,10 +53,8 @@ class Walk {
     const spaces = this.page.machine.spaces;
     if (!spaces.length) return fill(this.bits, "This machine has no address space that is known.");
     this.read(state);
-    if (!state.va) {
-      this.shown.hidden = true;
-      return undefined;
-    }
+    if (!state.va || !this.found) this.shown.hidden = true;
+    if (!state.va) return undefined;
     const query = this.query(state);
     const key = JSON.stringify(query);
     if (key !== this.key_) {
