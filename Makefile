@@ -11,6 +11,8 @@
 # make browser  drive the page in Chromium on the model, a saved core and a guest in QEMU (fetches Playwright, chromium,
 #             axe-core by npm if that is there; SHOTS=FOLDER keeps pictures of every view)
 # make fuzz   hostile images, files and answers, every question asked of each (IMAGES and FUZZ_SEED choose)
+# make fuzz-guided  inputs for each reader of outside bytes, guided by what they reach (READERS names some, SECONDS is
+#             for each; fetches atheris, 62 MB: Linux and macOS)
 # make nightly  the long run of the property tests
 # make docs   write again the figures and outputs that README and docs/ show
 PYTHON ?= python3
@@ -24,8 +26,10 @@ ROUNDS ?= 1
 SEED   ?= 1
 IMAGES ?= 20000
 FUZZ_SEED ?= 1
+READERS ?=
+SECONDS ?= 60
 
-.PHONY: run test lint bench conformance second-opinion golden mutants spike guests browser fuzz nightly docs programs clean
+.PHONY: run test lint bench conformance second-opinion golden mutants spike guests browser fuzz fuzz-guided nightly docs programs clean
 
 run: $(READY)
 	$(BIN)/pagebook boot
@@ -86,6 +90,10 @@ apt = command -v $(1) >/dev/null || { \
 
 fuzz: $(READY_DEV)
 	$(BIN)/python -m fuzz --images $(IMAGES) --seed $(FUZZ_SEED)
+
+fuzz-guided: $(READY_DEV)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m fuzz.guided $(READERS) --seconds $(SECONDS)
 
 nightly: $(READY_DEV)
 	PAGEBOOK_STEPS=$(STEPS) $(BIN)/python -m pytest -m nightly -s

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import boot, one_range, owning, peers, report, start, translations, walks
+from bench import boot, live, one_range, owning, peers, report, start, translations, walks
 from bench.environment import environment
 from bench.reference import NoCompiler, compile_reference
 from bench.rows import Group, Row
@@ -29,10 +29,11 @@ class Turns:
     translations: int
     peers: int
     start: int
+    watched: int
 
 
-FULL = Turns(boot=21, one_range=11, walks=25, translations=25, peers=15, start=31)
-QUICK = Turns(boot=5, one_range=3, walks=7, translations=7, peers=5, start=7)
+FULL = Turns(boot=21, one_range=11, walks=25, translations=25, peers=15, start=31, watched=9)
+QUICK = Turns(boot=5, one_range=3, walks=7, translations=7, peers=5, start=7, watched=3)
 
 
 def progress(what: str) -> None:
@@ -75,6 +76,8 @@ def measure(library: ctypes.CDLL | None, walker: ctypes.CDLL | None, turns: Turn
     many = rows("translations in batches", lambda: translations.measure(walker, turns.translations))
     owners = rows("a whole machine beside a peer", lambda: owning.measure(turns.peers))
     grown = rows("machines up to 16 GiB", owning.sizes)
+    running = rows("a running xv6 beside gdb-pt-dump", lambda: live.beside_gdb_pt_dump(turns.peers))
+    followed = rows("a guest that is watched", lambda: live.watched(turns.watched))
     others = rows("other programs' translations", lambda: peers.measure(turns.peers))
     started = rows("the start of the command line", lambda: start.measure(turns.start))
     return [
@@ -82,6 +85,8 @@ def measure(library: ctypes.CDLL | None, walker: ctypes.CDLL | None, turns: Turn
         Group("one walk; loop: its three reads", "loop", single),
         Group("one address of 1 Mi, Sv39, in a batch; C: walker.c", "", many),
         Group("a whole machine", "gdb-pt-dump", owners),
+        Group("a running xv6", "gdb-pt-dump", running),
+        Group("what watch costs its guest, beside the guest alone", "alone", followed),
         Group("every frame's owner, by size of RAM", "", grown),
         Group("the same beside a peer, leaves, tables in L2", "peer", others),
         Group("start; python: python -c pass", "python", started),

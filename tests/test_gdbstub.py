@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,48 @@ def test_a_stub_that_goes_away_is_told():
         client._socket.close()
         with pytest.raises(SourceLost, match="QEMU has closed its gdbstub"):
             client.harts()
+
+
+class Silent(FakeStub):
+    """A stub that answers the greeting and nothing else."""
+
+    def answer(self, text: str) -> str:
+        if not text.startswith("qSupported"):
+            time.sleep(0.3)
+        return super().answer(text)
+
+
+def test_a_stub_that_falls_silent_is_told_even_when_the_guest_shall_go_on(monkeypatch: pytest.MonkeyPatch):
+    with open_for(Silent(HARTS)) as fake:
+        client = stub(fake)
+        monkeypatch.setattr(GdbStub.ask, "__defaults__", (0.05,))
+        with pytest.raises(SourceLost, match="does not answer any more"):
+            client.harts()
+        with pytest.raises(SourceLost, match="does not answer any more"):
+            client.detach()
+
+
+class Restless(FakeStub):
+    """A stub that says again and again that the guest has stopped, and never what it can do."""
+
+    def answer(self, text: str) -> str:
+        return "T05" if text.startswith("qSupported") else super().answer(text)
+
+    @staticmethod
+    def say(client: socket.socket, data: bytes) -> None:
+        with suppress(OSError):
+            while data.startswith(b"+$T"):
+                client.sendall(data)
+                time.sleep(0.01)
+            client.sendall(data)
+
+
+def test_a_stub_that_tells_of_stops_without_end_is_given_up():
+    with open_for(Restless(HARTS)) as fake:
+        began = time.monotonic()
+        with pytest.raises(BadTarget, match="does not answer"):
+            stub(fake, 0.2)
+        assert time.monotonic() - began < 5
 
 
 def test_whether_a_debugger_is_connected_shows_in_the_system_s_tables(tmp_path: Path):

@@ -366,6 +366,15 @@ def test_a_file_that_is_no_kernel_of_xv6_is_refused(tmp_path):
         read(Source("guest", fake.memory), tmp_path / "nothing")
 
 
+def test_a_kernel_that_ends_before_it_starts_is_refused(tmp_path):
+    fake = Fake(Shape(), tmp_path)
+    source = fake.source()
+    fake.symbols["end"] = KERNBASE - PAGE
+    fake.build()
+    with pytest.raises(BadTarget, match="is damaged: its end, 0x7ffff000, is not after its start, 0x80000000"):
+        read(source, fake.path)
+
+
 def test_a_kernel_of_another_build_is_refused_and_a_few_changed_bytes_are_said(tmp_path):
     fake = Fake(Shape(), tmp_path)
     source = fake.source()

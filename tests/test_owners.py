@@ -157,3 +157,10 @@ def test_a_frames_number_is_one_wherever_else_there_is_memory(tmp_path):
     pa = scan(model().space("init").table).mappings.tolist()[0][1]
     first = call(["owners", hex(pa >> 12), tmp_path / "m"]).must(0).out.splitlines()[0]
     assert first.split()[0] == f"{pa:#x}-{pa + PAGE:#x}"
+
+
+def test_the_last_address_there_is_may_be_asked_for() -> None:
+    core = saved()
+    everything = call(["owners", "0-0xffffffffffffffff", core]).must(0).out
+    assert everything == call(["owners", "0-0x100000000", core]).must(0).out
+    assert "is no address of this machine's RAM" in call(["owners", "0xffffffffffffffff", core]).refusal

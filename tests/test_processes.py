@@ -117,6 +117,12 @@ def test_a_qemu_is_known_by_its_program_or_by_its_name_when_the_program_is_hidde
     assert str(found[0]) == "5 (no -kernel, 128M)"
 
 
+@pytest.mark.parametrize("status", ["", "Uid:\n", "Uid: x\n", "Uid:" + " " + "9" * 5000 + "\n"])
+def test_a_process_whose_owner_cannot_be_read_is_passed_over(tmp_path: Path, status: str):
+    (entry(tmp_path, 5, ["qemu-system-riscv64"]) / "status").write_text(status)
+    assert running(tmp_path) == []
+
+
 def test_without_proc_it_is_said_what_to_do(tmp_path: Path):
     with pytest.raises(BadTarget, match=r"no /proc.*qmp:qmp.sock"):
         running(tmp_path / "none")
@@ -143,13 +149,14 @@ def test_file_names_are_those_of_where_it_was_started(tmp_path: Path):
 
 
 def test_the_only_qemu_of_the_user_is_chosen_and_any_for_root(tmp_path: Path):
-    entry(tmp_path, 5, ["q", *XV6.split()], uid=7)
+    entry(tmp_path, 5, ["q", *XV6.split()], uid=7, cwd=Path("/home/a/xv6"))
     entry(tmp_path, 6, ["q", "-m", "1G"], uid=8)
     found = running(tmp_path)
     assert choose(found, 7).pid == 5
     assert choose(found[1:], 0).pid == 6
     with pytest.raises(
-        BadTarget, match=r"^2 QEMUs are running; choose one: qemu:5 \(kernel/kernel, 128M\); qemu:6 \(no -k"
+        BadTarget,
+        match=r"^2 QEMUs are running; choose one: qemu:5 \(kernel/kernel, 128M\) in /home/a/xv6; qemu:6",
     ):
         choose(found, 0)
     with pytest.raises(

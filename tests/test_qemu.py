@@ -166,7 +166,7 @@ def test_several_blocks_are_joined_in_the_order_of_their_nodes_by_what_the_kerne
         (scene.path / "kernel" / "kernel").write_bytes(elf)
         scene.start(*" ".join(words).split(), parts=(half, half), data=b"".join(halves[::-1] if first else halves))
         source = scene.find().look()
-        assert [(r.base, r.size) for r in source.memory.regions] == [(BASE, half), (BASE + half, half)]
+        assert [(r.base, r.size) for r in source.memory.regions] == [(BASE, 2 * half)]
         assert source.memory.read(BASE + PAGE, len(code)) == code
         assert source.memory.read(BASE + half, 8) == b"\x07" * 8
         assert source.kernel == str(scene.path / "kernel" / "kernel")

@@ -95,6 +95,27 @@ def test_what_is_no_monitor_or_goes_away_is_told(first: bytes, then: bytes, erro
         Monitor(Socket(script.path)).close()
 
 
+class Silent(FakeMonitor):
+    """A monitor that greets, and then answers nothing of what it is asked."""
+
+    def serve(self, client: socket.socket) -> None:
+        client.sendall(HELLO if self.qmp else b"QEMU 7 monitor\r\n(qemu) ")
+        while line := client.recv(4096):
+            if b"qmp_capabilities" in line:
+                client.sendall(READY)
+
+
+@pytest.mark.parametrize("qmp", [True, False])
+def test_a_monitor_that_falls_silent_is_told(qmp: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("pagebook.sources.qmp.ANSWER_SECONDS", 0.1)
+    with (
+        open_for(Silent(qmp=qmp)) as fake,
+        Monitor(Socket(fake.path)) as monitor,
+        pytest.raises(SourceLost, match="does not answer any more: QEMU is stopped or hangs"),
+    ):
+        monitor.ask("info status")
+
+
 def test_an_answer_that_is_no_text_is_none():
     with open_for(FakeMonitor({"x": 5})) as fake, Monitor(Socket(fake.path)) as monitor:  # type: ignore[dict-item]
         assert monitor.ask("x") == ""

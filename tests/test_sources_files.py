@@ -53,7 +53,17 @@ def test_pieces_lie_each_where_its_address_says_in_any_order() -> None:
     found = source("high@0x100000000,low@0x80000000")
     assert [(r.base, r.size) for r in found.memory.regions] == [(RAM, 2 * PAGE), (1 << 32, 3 * PAGE)]
     assert found.memory.read(1 << 32, 3 * PAGE) == filled(3, 2)
-    assert regions("low@0x80000000,low@0x80002000") == [(RAM, 2 * PAGE), (RAM + 2 * PAGE, 2 * PAGE)]
+
+
+def test_pieces_that_touch_are_one() -> None:
+    Path("low").write_bytes(filled(2, 1))
+    Path("high").write_bytes(filled(3, 2))
+    Path("tail").write_bytes(filled(1, 3)[:-1])
+    (region,) = source("high@0x80002000,low@0x80000000").memory.regions
+    assert (region.base, bytes(region.view(0, region.size))) == (RAM, filled(2, 1) + filled(3, 2))
+    assert bytes(region.view(2 * PAGE - 8, 16)) == filled(2, 1)[-8:] + filled(3, 2)[:8]
+    assert regions("low@0x80000000,tail@0x80002000") == [(RAM, 2 * PAGE), (RAM + 2 * PAGE, PAGE - 1)]
+    assert regions("low@0x80000000,low@0x80003000") == [(RAM, 2 * PAGE), (RAM + 3 * PAGE, 2 * PAGE)]
 
 
 def test_a_file_named_like_pieces_is_that_file() -> None:

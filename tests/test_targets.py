@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +11,11 @@ from calls import saved
 from elves import EXECUTE, READ, build_elf
 from pagebook.errors import BadAddress, BadFile, BadTarget, Panic
 from pagebook.examples import rules_machine
-from pagebook.machine import Hart, to_note
+from pagebook.machine import Hart, Machine, to_note
 from pagebook.memory import Memory
 from pagebook.source import Source
 from pagebook.sv import SV39
-from pagebook.targets import MODEL, ModelOptions, boot_model, open_target, opened
+from pagebook.targets import LOOKS, MODEL, TORN, ModelOptions, Target, boot_model, open_target, opened
 from pagebook.xv6 import boot as xv6
 from pagebook.xv6.programs import INIT
 
@@ -144,3 +144,52 @@ def test_what_is_said_of_a_guest_that_moves_is_what_two_looks_find(monkeypatch: 
         target.look()
         assert target.remarks == ["lasting"]
     assert list(looks) == []
+
+
+def astray(machine: Machine, skipped: int, number: int) -> Machine:
+    """The machine as it is when its free list is read too late: it ends after ``skipped`` frames, at no frame."""
+    memory = Memory.anonymous(machine.memory.regions[0].size)
+    memory.write(memory.regions[0].base, bytes(machine.memory.regions[0].data))
+    (chain,) = machine.free_lists()
+    memory.write64(int(chain.frames[skipped]), 0x0505_0505_0505_0505 + number)
+    return replace(machine, memory=memory)
+
+
+def looking(*machines: Machine) -> Target:
+    """A running guest that looks so, one look after the other."""
+    return Target("guest", iter(machines).__next__, live=True)
+
+
+def test_a_free_list_that_was_torn_is_read_again_until_it_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagebook.targets.PAUSE", 0)
+    whole = open_target(MODEL, SMALL)
+    target = looking(astray(whole, 3, 1), astray(whole, 9, 2), whole)
+    assert [len(chain.frames) for chain in target.settled().free_lists()] == [
+        len(chain.frames) for chain in whole.free_lists()
+    ]
+    assert target.remarks == []
+
+
+def test_a_free_list_that_is_whole_at_once_is_read_once() -> None:
+    whole = open_target(MODEL, SMALL)
+    assert looking(whole).settled().free_lists()
+
+
+def test_a_free_list_that_is_damaged_for_good_is_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagebook.targets.PAUSE", 0)
+    whole = open_target(MODEL, SMALL)
+    target = looking(astray(whole, 3, 1), astray(whole, 3, 1))
+    (chain,) = target.settled().free_lists()
+    assert (len(chain.frames), chain.broken is not None) == (4, True)
+    assert target.remarks == []
+
+
+def test_a_free_list_that_never_stands_still_is_said_to_and_the_longest_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pagebook.targets.PAUSE", 0)
+    whole = open_target(MODEL, SMALL)
+    target = looking(*(astray(whole, 20 - abs(number - 4), number) for number in range(LOOKS)), whole)
+    (chain,) = target.settled().free_lists()
+    assert len(chain.frames) == 21
+    assert target.remarks == [TORN]

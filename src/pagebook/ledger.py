@@ -207,7 +207,7 @@ class Ledger:
                 continue
             mappings = found.mappings
             pa, size = mappings["pa"], mappings["size"]
-            chosen = mappings[(pa < U64(stop)) & (pa + size > U64(start))]
+            chosen = mappings[(pa <= U64(max(stop - 1, 0))) & (pa + (size - U64(1)) >= U64(start))]
             columns = [chosen[name].tolist() for name in Use._fields[1:]]
             for row in zip(*columns, strict=True):
                 yield Use(space, *row)

@@ -112,7 +112,7 @@ class Machine:
     ``areas`` name physical ranges (kernel image, disk queue).  ``pools`` are xv6's free lists, one or several, and
     ``free_range`` the frames its allocator owns; both are None where nothing is known of free frames.  ``counts`` is
     the guest's own count of the uses of a frame, where it keeps one.  ``guest`` says whose rules hold: ``xv6``,
-    ``linux``, or nothing.
+    ``linux``, or nothing.  ``chains`` are the free lists as they were found, where the memory moves on.
     """
 
     name: str
@@ -125,6 +125,7 @@ class Machine:
     free_range: tuple[int, int] | None = None
     counts: Counts | None = None
     guest: str = ""
+    chains: tuple[Chain, ...] | None = field(default=None, compare=False)
 
     def space(self, name: str) -> Space:
         """The space of that name, or of that pid; BadTarget, with the names there are, when there is none."""
@@ -136,6 +137,8 @@ class Machine:
 
     def free_lists(self) -> list[Chain]:
         """What is on each free list, in the order of ``pools``; none where nothing is known."""
+        if self.chains is not None:
+            return list(self.chains)
         if self.free_range is None:
             return []
         found = []

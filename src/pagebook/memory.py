@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -224,6 +224,41 @@ def _untouched(size: int) -> mmap.mmap:
 
 def _no_room(size: int, reason: str | None) -> BadAddress:
     return BadAddress(f"there is no room for a copy of {size_text(size)} of memory: {reason}")
+
+
+def joined(regions: Iterable[Region]) -> list[Region]:
+    """The regions by address, those that touch as one: what lies across two is then in one piece, as for the guest.
+
+    The pages of one that is made so are copied when they are first asked for; a tail that is no whole page stays apart.
+    """
+    found: list[list[Region]] = []
+    for region in sorted(regions, key=lambda one: one.base):
+        last = found[-1][-1] if found else None
+        if last and last.end == region.base and not region.size & PAGE_MASK:
+            found[-1].append(region)
+        else:
+            found.append([region])
+    return [_as_one(parts) if len(parts) > 1 else parts[0] for parts in found]
+
+
+def _as_one(parts: Sequence[Region]) -> Region:
+    base, end = parts[0].base, parts[-1].end
+
+    def fill(offset: int, room: memoryview) -> None:
+        for part in parts:
+            low, high = max(base + offset, part.base), min(base + offset + len(room), part.end)
+            if low < high:
+                room[low - base - offset : high - base - offset] = part.view(low - part.base, high - low)
+
+    def absent() -> npt.NDArray[np.bool_]:
+        found = np.ones(end - base >> PAGE_SHIFT, np.bool_)
+        for part in parts:
+            for first, stop in part.runs():
+                at = part.base - base >> PAGE_SHIFT
+                found[at + first : at + stop] = False
+        return found
+
+    return FetchedRegion(base, end - base, fill, name=parts[0].name, absent=absent)
 
 
 class Memory:

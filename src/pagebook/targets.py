@@ -9,14 +9,16 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from pagebook.errors import BadTarget
 from pagebook.examples import rules_machine
+from pagebook.frames import Chain
 from pagebook.guests.choosing import GuestOptions, Reading, read_guest
 from pagebook.machine import Machine
 from pagebook.source import Source
+from pagebook.units import page_up
 from pagebook.xv6 import boot as xv6
 from pagebook.xv6.kernel import Kernel
 from pagebook.xv6.memlayout import NPROC
@@ -26,6 +28,11 @@ MODEL = "xv6"
 EXAMPLES = "rules"
 RUNNING = "qemu"
 PAUSE = 0.02  # seconds between two looks at what moves
+LOOKS = 8  # at most, for one in which the free lists are whole
+TORN = (
+    "the free list moved every time it was read, so some free frames count as unknown; ask again, or stop the guest "
+    "for it with --freeze"
+)
 
 Progress = Callable[[int], None]
 
@@ -56,6 +63,30 @@ class Target:
     live: bool = False
     frozen: Callable[[], AbstractContextManager[None]] = nullcontext
     remarks: list[str] = field(default_factory=list)
+
+    def settled(self) -> Machine:
+        """A look in which the free lists are whole, for questions about all frames; with a remark if there is none.
+
+        A list that is read while frames are taken from it ends in the middle, or leads astray; what it held then seems
+        nobody's.  It is whole when it ends at the lowest frame, which is freed first and taken last, or where it ended
+        in the look before.
+        """
+        found = self.look()
+        if not self.live:
+            return found
+        looks: list[Machine] = []
+        ends: list[tuple[int, int | None]] | None = None
+        while len(looks) < LOOKS:
+            looks.append(replace(found, chains=tuple(found.free_lists())))
+            lowest = page_up(found.free_range[0]) if found.free_range else 0
+            before, ends = ends, [_end(chain) for chain in looks[-1].free_lists()]
+            if ends == before or all(end in ((0, None), (lowest, None)) for end in ends):
+                return looks[-1]
+            time.sleep(PAUSE)
+            found = self.look()
+        if TORN not in self.remarks:
+            self.remarks.append(TORN)
+        return max(looks, key=lambda one: sum(len(chain.frames) for chain in one.free_lists()))
 
 
 def boot_model(options: ModelOptions, progress: Progress | None = None) -> Kernel:
@@ -152,6 +183,11 @@ def _as_machine(
         return found
 
     return Target(name, machine, live, frozen, remarks)
+
+
+def _end(chain: Chain) -> tuple[int, int | None]:
+    """The last frame of a free list, and where it leads from there if that is no frame."""
+    return (int(chain.frames[-1]) if len(chain.frames) else 0), (chain.broken.pa if chain.broken else None)
 
 
 def _read(source: Source, guest: GuestOptions, progress: Progress | None) -> Reading:

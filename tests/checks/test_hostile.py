@@ -162,3 +162,11 @@ def test_leaves_and_tables_are_those_of_the_spaces() -> None:
     assert rows["used"][rows["level"] == 0].tolist() == [3, 3]
     assert evidence.tables.pointers["level"].tolist().count(1) == 2
     assert ids(replace(bare(table), spaces=())) == set()
+
+
+@pytest.mark.parametrize("start", [0, 7, PAGE - 1, PAGE, TOP - PAGE])
+def test_a_kernel_stack_may_be_said_to_be_anywhere(start: int) -> None:
+    m = machine(forked())
+    kernel = m.space("kernel")
+    stacks = [Area(start, PAGE, "stack of process 1"), *(a for a in kernel.areas if not a.name.endswith("process 1"))]
+    check(replace(m, spaces=(replace(kernel, areas=tuple(stacks)), *m.spaces[1:])), RULES)

@@ -32,6 +32,7 @@ from elves import build_elf
 from pagebook.checks.looks import check
 from pagebook.checks.registry import choose
 from pagebook.machine import Area, Machine, Space
+from pagebook.memory import Memory, Region
 from pagebook.pagetable import PageTable
 from pagebook.sv import SV39, G, R, U, V, W, X
 from pagebook.xv6 import trap
@@ -291,3 +292,14 @@ def test_a_machine_without_spaces_or_memory() -> None:
     assert said(Machine("nothing", bare_world().memory, ())) == []
     table = bare_world(1)
     assert said(Machine("one page", table.memory, (Space("s", table),))) == []
+
+
+def test_a_dump_of_a_part_of_ram_is_no_damaged_free_list() -> None:
+    whole = machine(boot("2024", ram=4 << 20))
+    (region,) = whole.memory.regions
+    half = Memory([Region(region.base, region.data[: 2 << 20])])
+    cut = replace(whole, memory=half, harts=(), spaces=(), free_range=(whole.free_range[0], region.base + (2 << 20)))  # type: ignore[index]
+    assert [chain.broken is not None for chain in cut.free_lists()] == [True]
+    assert check(cut, choose()).findings == ()
+    elsewhere = replace(cut, pools=(cut.pools[0]._replace(head=region.base + 8),))  # type: ignore[index]
+    assert [finding.rule for finding in check(elsewhere, choose()).findings] == ["PB113"]

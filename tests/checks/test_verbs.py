@@ -16,6 +16,8 @@ from pagebook.checks.registry import BY_ID, RULES, choose
 from pagebook.checks.rule import Severity
 from pagebook.cli.linting import page
 from pagebook.errors import BadTarget
+from pagebook.machine import Machine
+from pagebook.memory import Memory
 from pagebook.sources.elfcore import write_core
 from pagebook.views import findings
 from pagebook.xv6.boot import machine
@@ -86,7 +88,6 @@ def test_names_from_a_strangers_file_cannot_talk_to_the_terminal() -> None:
         ("--ignore PB1", 0),
         ("--ignore PB108", 0),
         ("--select PB1 --ignore PB108", 0),
-        ("--select PB108 --ignore PB108", 0),
     ],
 )
 def test_rules_are_chosen_by_ids_prefixes_and_names(words: str, status: int) -> None:
@@ -100,7 +101,9 @@ def test_the_longer_word_counts_and_of_two_equal_ones_ignore() -> None:
     assert {rule.id for rule in choose(["PB1", "PB001"], ["PB10"])} == {
         id for id in everything if (id.startswith("PB1") and not id.startswith("PB10")) or id == "PB001"
     }
-    assert choose(["ALL"], ["ALL"]) == ()
+    for words in ("ALL", "PB108", "leaked-frame"):
+        with pytest.raises(BadTarget, match="no rule is left to ask"):
+            choose([words], [words])
     assert [rule.id for rule in choose(["PB10"], ["ALL"])] == [id for id in sorted(everything) if id[:4] == "PB10"]
 
 
@@ -196,6 +199,7 @@ def test_rule_prints_the_page_of_one(word: str) -> None:
 
 
 def test_rule_refuses_what_it_does_not_know() -> None:
+    assert [line[:5] for line in call("rule pb10").must(0).out.splitlines()] == [f"PB10{n}" for n in range(1, 10)]
     assert call("rule PB199").refusal.startswith("pagebook: there is no rule 'PB199'; near it are ")
 
 
@@ -238,3 +242,11 @@ def test_the_index_names_every_rule_with_its_page() -> None:
 
 def test_severities_are_words_of_sarif() -> None:
     assert {str(severity) for severity in Severity} == SARIF_LEVELS - {"none"}
+
+
+def test_a_machine_without_a_page_table_is_no_green_light(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_core(Machine("booting", Memory.anonymous(1 << 14), ()), "booting.core")
+    assert call(["check", "booting.core"]).refusal == (
+        "pagebook: nothing was checked: booting has no page table yet, or none that was read"
+    )

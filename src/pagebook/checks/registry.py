@@ -19,36 +19,32 @@ BY_ID = {rule.id: rule for rule in RULES}
 EVERY = "ALL"
 
 
-def find_rule(word: str) -> Rule:
-    """The rule of that id or name; BadTarget, with near ones, when there is none."""
-    for rule in RULES:
-        if word.upper() == rule.id or word.lower() == rule.name:
-            return rule
-    raise _unknown(word)
-
-
 def choose(select: Sequence[str] = (), ignore: Sequence[str] = ()) -> tuple[Rule, ...]:
     """The rules that ``select`` names, those on by default when it is empty, without those that ``ignore`` names.
 
     A word is an id, a prefix of ids (``PB1``), a name, or ``ALL``.  Where a rule is named by both, the longer word
-    counts, as in ruff.  BadTarget when a word names no rule.
+    counts, as in ruff.  BadTarget when a word names no rule, or none is left.
     """
     wanted = _longest(select) if select else {rule.id: 0 for rule in RULES if rule.default}
     unwanted = _longest(ignore)
-    return tuple(rule for rule in RULES if rule.id in wanted and wanted[rule.id] > unwanted.get(rule.id, -1))
+    chosen = tuple(rule for rule in RULES if rule.id in wanted and wanted[rule.id] > unwanted.get(rule.id, -1))
+    if not chosen:
+        raise BadTarget("no rule is left to ask: all that are selected are ignored, too")
+    return chosen
 
 
 def _longest(words: Iterable[str]) -> dict[str, int]:
     """For each rule that a word names, how many characters of its id the longest such word has."""
     found: dict[str, int] = {}
     for word in words:
-        for rule in _named(word):
+        for rule in named(word):
             length = 0 if word.upper() == EVERY else len(rule.id) if word.lower() == rule.name else len(word)
             found[rule.id] = max(found.get(rule.id, 0), length)
     return found
 
 
-def _named(word: str) -> list[Rule]:
+def named(word: str) -> list[Rule]:
+    """The rules of that id, prefix of ids or name; BadTarget, with near ones, when there is none."""
     if word.upper() == EVERY:
         return list(RULES)
     found = [rule for rule in RULES if rule.id.startswith(word.upper()) or rule.name == word.lower()] if word else []

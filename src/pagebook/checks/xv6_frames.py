@@ -12,7 +12,7 @@ from pagebook.checks.marking import reached
 from pagebook.checks.rule import Hits, Place, Rule, Severity, frame_hits, mapping_hits, place_hits
 from pagebook.ledger import Role
 from pagebook.memory import U64
-from pagebook.units import PAGE_SHIFT, PAGE_SIZE, page_up
+from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_up
 
 XV6 = ("xv6",)
 FREE_JUNK, ALLOC_JUNK = U64(0x0101_0101_0101_0101), U64(0x0505_0505_0505_0505)
@@ -177,7 +177,7 @@ def free_list(evidence: Evidence) -> Iterator[Hits]:
     taken = np.zeros(len(evidence.frames), dtype=np.uint8)
     pools = evidence.machine.pools or ()
     for pool, chain, numbers in zip(pools, evidence.ledger.chains, evidence.free_frames, strict=False):
-        if chain.broken is not None:
+        if chain.broken is not None and not _was_not_read(evidence, chain.broken.pa or 0):
             reason = f"{pool.name}: {chain.broken}"
             yield frame_hits(np.array([chain.broken.pa or 0], U64), lambda place, reason=reason: reason)  # type: ignore[misc]
         crooked = chain.frames[chain.frames & U64(pool.size - 1) != 0]
@@ -206,6 +206,15 @@ def free_list(evidence: Evidence) -> Iterator[Hits]:
             ),
             fact=kinds[own],
         )
+
+
+def _was_not_read(evidence: Evidence, pa: int) -> bool:
+    """Whether a frame lies where RAM may well be, of which no more was read: in a dump of a part of it."""
+    machine = evidence.machine
+    if pa & PAGE_MASK or pa < max(region.end for region in machine.memory.regions):
+        return False
+    kernel = next((space for space in machine.spaces if space.name == "kernel"), None)
+    return kernel is None or kernel.table.translate(pa) == pa  # None: its table, of the last frames, is beyond as well
 
 
 def superpage_overlapped(evidence: Evidence) -> Iterator[Hits]:
@@ -272,7 +281,7 @@ def kernel_stack_guard(evidence: Evidence) -> Iterator[Hits]:
     if not stacks:
         return
     spaces = np.array([number for number, _ in stacks], dtype=np.int32)
-    below = np.array([area.start - PAGE_SIZE if area.start else 0 for _, area in stacks], dtype=U64)
+    below = np.array([max(area.start - PAGE_SIZE, 0) for _, area in stacks], dtype=U64)
     mapped = np.zeros(len(stacks), dtype=np.bool_)
     leaves = evidence.leaves
     for number in np.unique(spaces).tolist():

@@ -56,7 +56,7 @@ def check(
 def rule(id: str | None) -> int:
     """Explain one rule of "check", or list all.
 
-    ID is a rule's id or its name.
+    ID is a rule's id or its name; a prefix of ids, such as PB1, lists those rules.
 
     \b
     pagebook rule PB101

@@ -19,6 +19,7 @@ from pagebook.targets import MODEL, Target
 from pagebook.views import changes
 
 DIFFERENT = 1
+MOST_NAMES = 8
 OF_THE_MODEL = ("rev", "init", "sh", "program", "ram", "nproc")
 
 
@@ -27,13 +28,13 @@ def diff(old: str, new: str | None, after: float | None, model: Model, as_json: 
     with ExitStack() as open_ones:
         if new is None:
             target = open_ones.enter_context(opened(old, model))
-            first = Ledger(target.look())
+            first = Ledger(target.settled())
             time.sleep(after or 0)
-            second = Ledger(target.look())
+            second = Ledger(target.settled())
             say(target.remarks)
         else:
-            first = Ledger(open_machine(old, _for(old, new, model)))
-            second = Ledger(open_machine(new, _for(new, old, model)))
+            first = Ledger(open_machine(old, _for(old, new, model), settled=True))
+            second = Ledger(open_machine(new, _for(new, old, model), settled=True))
         found = compare(first, second)
         if as_json:
             print_json(changes.data(found))
@@ -73,11 +74,14 @@ def watch(target: str, interval: float, seconds: float | None, model: Model, as_
 def _changes(target: Target, interval: float, seconds: float | None) -> Iterator[Difference]:
     """Each difference between two looks that follow each other."""
     end = None if seconds is None else time.monotonic() + seconds
-    before = Ledger(target.look())
+    before = Ledger(target.settled())
     say(target.remarks)
+    names = ", ".join(space.name for space in before.machine.spaces[:MOST_NAMES])
+    more = ", ..." if len(before.machine.spaces) > MOST_NAMES else ""
+    say([f"watching {before.machine.name}: {names}{more}; a look every {interval:g} s, Ctrl-C ends it"])
     while end is None or time.monotonic() < end:
         time.sleep(interval)
-        after = Ledger(target.look())
+        after = Ledger(target.settled())
         change = compare(before, after)
         if change:
             yield change

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import json_option, machine_options, target_argument
+from pagebook.cli.words import Seconds, json_option, machine_options, target_argument
 
 LEAST_INTERVAL = 0.01
 
@@ -14,7 +14,7 @@ LEAST_INTERVAL = 0.01
 @click.command()
 @click.argument("old")
 @click.argument("new", required=False)
-@click.option("--after", metavar="SECONDS", type=click.FloatRange(0, 86_400), help="Look at OLD again after so long.")
+@click.option("--after", metavar="SECONDS", type=Seconds(0, 86_400), help="Look at OLD again after so long.")
 @machine_options
 @json_option
 def diff(old: str, new: str | None, after: float | None, as_json: bool, **model: Any) -> int:  # noqa: ANN401
@@ -42,12 +42,12 @@ def diff(old: str, new: str | None, after: float | None, as_json: bool, **model:
 @click.option(
     "--interval",
     metavar="SECONDS",
-    type=click.FloatRange(LEAST_INTERVAL, 3600),
+    type=Seconds(LEAST_INTERVAL, 3600),
     default=0.5,
     show_default=True,
     help="Look so often.",
 )
-@click.option("--for", "seconds", metavar="SECONDS", type=click.FloatRange(0), help="Stop after so long; else Ctrl-C.")
+@click.option("--for", "seconds", metavar="SECONDS", type=Seconds(0), help="Stop after so long; else Ctrl-C.")
 @machine_options
 @json_option
 def watch(target: str, interval: float, seconds: float | None, as_json: bool, **model: Any) -> int:  # noqa: ANN401

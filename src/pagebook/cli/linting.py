@@ -10,11 +10,12 @@ from importlib.resources import files
 
 from pagebook.checks.looks import Report, confirm
 from pagebook.checks.looks import check as look_once
-from pagebook.checks.registry import RULES, choose, find_rule
+from pagebook.checks.registry import RULES, choose, named
 from pagebook.checks.rule import Rule
 from pagebook.cli.opening import Model, opened, say
 from pagebook.cli.output import print_json, print_lines
 from pagebook.cli.words import OK
+from pagebook.errors import BadTarget
 from pagebook.views import findings
 
 FOUND = 1
@@ -41,15 +42,18 @@ def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
         moves = found.live and not model.get("freeze")
         report = confirm(found.look, rules) if moves else look_once(found.look(), rules)
         say(found.remarks)
+        if not report.machine.spaces:
+            raise BadTarget(f"nothing was checked: {report.machine.name} has no page table yet, or none that was read")
         return report
 
 
 def rule(id: str | None) -> int:
-    """Print one rule's page, or a line for each rule."""
-    if id is None:
-        print_lines(findings.rules(RULES))
+    """Print one rule's page, or a line for each that is meant."""
+    meant = RULES if id is None else named(id)
+    if len(meant) == 1:
+        sys.stdout.write(page(meant[0].id))
     else:
-        sys.stdout.write(page(find_rule(id).id))
+        print_lines(findings.rules(meant))
     return OK
 
 

@@ -57,10 +57,13 @@ class _Told:
             return step()
 
 
-def open_machine(target: str, model: Model) -> Machine:
-    """One look at the machine that ``target`` names, which stays open until the verb has ended."""
+def open_machine(target: str, model: Model, settled: bool = False) -> Machine:
+    """One look at the machine that ``target`` names, which stays open until the verb has ended.
+
+    ``settled`` is for questions about all frames.
+    """
     found = click.get_current_context().with_resource(opened(target, model))
-    machine = found.look()
+    machine = found.settled() if settled else found.look()
     say(found.remarks)
     return machine
 

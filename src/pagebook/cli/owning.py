@@ -32,7 +32,7 @@ def owners(words: tuple[str, ...], as_json: bool, **model: Any) -> int:  # noqa:
     from pagebook.cli.output import print_json, print_lines
     from pagebook.views import frames
 
-    found = frames.owners(open_machine(target, model), asked)
+    found = frames.owners(open_machine(target, model, settled=True), asked)
     if as_json:
         print_json(frames.data(found))
     else:

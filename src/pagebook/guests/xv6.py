@@ -16,7 +16,7 @@ import numpy as np
 from pagebook.errors import BadAddress, BadTarget, OutsideMemory
 from pagebook.guests.kernelfile import KernelFile, kernel_file
 from pagebook.guests.xv6counts import find_counts, free_sample
-from pagebook.guests.xv6frames import kernel_table, named_frames, pools, word
+from pagebook.guests.xv6frames import follow, kernel_table, named_frames, pools, ram_end, word
 from pagebook.guests.xv6layout import layout_of
 from pagebook.guests.xv6spaces import Spaces
 from pagebook.machine import Area, Machine
@@ -27,6 +27,7 @@ from pagebook.table import AddressSpace
 from pagebook.units import page_up
 
 MOST_REMARKS = 20
+RESTLESS = 64  # frames at the start of a free list that come and go within a look
 NEEDED = ("kernel_pagetable", "end")
 TELLTALES = ("proc", "kmem", "trampoline", "uservec", "swtch", "kalloc", "kfree", "mappages", "uvmcopy", "usertrap")
 
@@ -58,9 +59,15 @@ def read(source: Source, kernel: KernelFile | str | Path, offsets: Mapping[str, 
             f"{kernel.path} is no kernel of xv6, or is stripped: it has no symbol {' and no '.join(lacking)}; give the "
             "kernel as it was linked"
         )
+    if kernel.symbols["end"] <= kernel.start:
+        raise BadTarget(
+            f"{kernel.path} is damaged: its end, {kernel.symbols['end']:#x}, is not after its start, {kernel.start:#x}"
+        )
     layout = layout_of(kernel, offsets)
     remarks = _Remarks()
     memory, rom = _without_rom(source.memory, kernel.start)
+    for head in layout.heads:  # before all else: what is free moves the fastest, and what was fetched stays as it was
+        follow(memory, word(memory, head.address), (kernel.start, ram_end(memory, kernel.start)), RESTLESS)
     _check_text(memory, kernel, remarks)
     fmt = _format(source, word(memory, kernel.symbols["kernel_pagetable"]))
     view = kernel_table(memory, kernel, fmt, remarks)

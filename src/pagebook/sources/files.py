@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pagebook.errors import BadFile, BadTarget
 from pagebook.machine import Machine
+from pagebook.memory import Memory, joined
 from pagebook.source import Source
 from pagebook.sources.compressed import compression, unpack
 from pagebook.sources.dumps import no_satp, whole_pages
@@ -114,7 +115,7 @@ def _open_raw(words: str, pieces: list[Piece], progress: Progress | None) -> Sou
                 f"{path} starts as a core or a dump does, but is taken for plain bytes at {base:#x}, as you say"
             )
         buffers.append((base, memoryview(buffer)))
-    memory = whole_pages(words, buffers, remarks)
+    memory = Memory(joined(whole_pages(words, buffers, remarks).regions))
     return Source(words, memory, remarks=tuple(remarks), no_satp=no_satp(words))
 
 

@@ -45,8 +45,9 @@ class GdbStub:
             # A guest that ran is now stopped, and a packet says so before anything is answered.
             self._features = self.ask("qSupported:xmlRegisters=riscv;multiprocess+", greeting_seconds)
             self.was_running = self._features.startswith("T")
+            deadline = time.monotonic() + greeting_seconds
             while self._features.startswith("T"):
-                self._features = self._answer(time.monotonic() + greeting_seconds)
+                self._features = self._answer(deadline)
         except TimeoutError as error:
             # Whenever this connection's turn comes, it stops the guest: leave word to let it go on.
             with suppress(OSError):
@@ -68,6 +69,8 @@ class GdbStub:
         try:
             if self.was_running:
                 self.ask("D;1" if "multiprocess+" in self._features else "D")
+        except TimeoutError as error:
+            raise self._silent() from error
         finally:
             self.close()
 
@@ -107,12 +110,15 @@ class GdbStub:
     def _lost(self) -> SourceLost:
         return SourceLost(f"QEMU has closed its gdbstub at {self.where}; the guest has ended")
 
+    def _silent(self) -> SourceLost:
+        return SourceLost(f"the gdbstub at {self.where} does not answer any more")
+
     def harts(self) -> tuple[Hart, ...]:
         """Every hart, its satp, privilege, pc and x1 to x31."""
         try:
             return tuple(self._hart(number, thread) for number, thread in enumerate(self._threads()))
         except TimeoutError as error:
-            raise SourceLost(f"the gdbstub at {self.where} does not answer any more") from error
+            raise self._silent() from error
 
     def _threads(self) -> list[str]:
         threads: list[str] = []

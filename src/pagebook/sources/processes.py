@@ -23,6 +23,7 @@ PROGRAM = "qemu-system-riscv"
 COMM = PROGRAM[:15]  # the kernel keeps no more of a name
 
 _MEMORY = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)([bBkKmMgGtT]?)")
+_OWNER = re.compile(r"^Uid:\s+([0-9]{1,10})\b", re.M)
 _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 DEFAULT_MEMORY = 128 << 20
 DEFAULT_MACHINE = "spike"
@@ -138,10 +139,10 @@ def _is_qemu(directory: Path, first: str) -> bool:
 
 
 def _uid(directory: Path) -> int:
-    for line in (directory / "status").read_text(errors="replace").splitlines():
-        if line.startswith("Uid:"):
-            return int(line.split()[1])
-    raise OSError(f"{directory} names no owner")
+    found = _OWNER.search((directory / "status").read_text(errors="replace"))
+    if not found:
+        raise OSError(f"{directory} names no owner")
+    return int(found[1])
 
 
 def _started(directory: Path) -> str:
@@ -159,7 +160,7 @@ def choose(processes: Sequence[Process], uid: int) -> Process:
     if len(ours) == 1:
         return ours[0]
     if ours:
-        names = "; ".join(f"qemu:{one}" for one in ours)
+        names = "; ".join(f"qemu:{one}" + (f" in {one.cwd}" if one.cwd else "") for one in ours)
         raise BadTarget(f"{len(ours)} QEMUs are running; choose one: {names}")
     others = ", ".join(f"{one} of user {one.uid}" for one in processes)
     remedy = f"for those of others it takes their rights, or root's: {others}" if others else "start one: make qemu"

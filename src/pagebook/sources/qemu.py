@@ -18,7 +18,7 @@ from typing import Any
 
 from pagebook.errors import BadAddress, BadTarget, OutsideMemory, PagebookError, SourceLost
 from pagebook.machine import Hart
-from pagebook.memory import Memory
+from pagebook.memory import Memory, joined
 from pagebook.source import Source
 from pagebook.sources.gdbstub import GdbStub, taken
 from pagebook.sources.processes import PROC, Process, Socket, choose, is_port, process_at, running
@@ -111,10 +111,11 @@ class Qemu:
             raise SourceLost(f"QEMU {self.process.pid} has ended")
         if not self._ram.regions:
             raise SourceLost(f"{self.name} was let go of; find it again")
-        memory = Memory([region() for region in self._ram.regions])
+        memory = Memory(joined(region() for region in self._ram.regions))
         harts, remark = self._harts(memory)
         stopped = self._stub is not None or self._stopped
-        return Source(self.name, memory, harts, self.kernel, not stopped, self._ram.remarks, remark or "")
+        said = (remark,) if remark and self._silent else ()  # there is a monitor: that it does not answer is news
+        return Source(self.name, memory, harts, self.kernel, not stopped, (*self._ram.remarks, *said), remark or "")
 
     def _harts(self, memory: Memory) -> tuple[tuple[Hart, ...], str | None]:
         """What is known of the harts, and what to say when nothing is."""
@@ -203,8 +204,8 @@ class Qemu:
     def _stopped_by_gdb(self, process: Process, where: Socket) -> Iterator[None]:
         if taken(process, where):  # a connection that waits would stop the guest when the debugger leaves it
             raise BadTarget(
-                f"the guest cannot be stopped: a debugger is connected to its gdbstub at {where}; detach that, or add "
-                f"to the Makefile: {MONITOR_LINE}"
+                f"the guest cannot be stopped: a debugger is connected to its gdbstub at {where}; detach that, or "
+                + (f"free its monitor: {self._silent}" if self._silent else f"add to the Makefile: {MONITOR_LINE}")
             )
         with _ended_in_order() as ending:
             try:

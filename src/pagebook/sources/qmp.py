@@ -77,7 +77,7 @@ class Monitor:
             answer = self._execute("human-monitor-command", {"command-line": line})
             return answer if isinstance(answer, str) else ""
         self._send(line.encode() + b"\n")
-        text = self._until(_PROMPT, time.monotonic() + ANSWER_SECONDS).decode(errors="replace")
+        text = self._answer(_PROMPT, time.monotonic() + ANSWER_SECONDS).decode(errors="replace")
         return (
             text.partition("\r\n")[2].removesuffix(_PROMPT.decode()).replace("\r\n", "\n")
         )  # after the line's own echo
@@ -108,7 +108,7 @@ class Monitor:
         self._send(json.dumps(request).encode() + b"\n")
         deadline = time.monotonic() + ANSWER_SECONDS
         while True:
-            answer = self._object(self._until(b"\n", deadline))
+            answer = self._object(self._answer(b"\n", deadline))
             if "error" in answer and answer.get("id") in (self._asked, None):
                 raise SourceLost(f"the monitor at {self.where} refuses {command}: {answer['error']}")
             if "return" in answer and answer.get("id") == self._asked:  # events, and answers nobody waited for, pass
@@ -129,6 +129,15 @@ class Monitor:
             self._socket.sendall(data)
         except OSError as error:
             raise self._lost() from error
+
+    def _answer(self, end: bytes, deadline: float) -> bytes:
+        """The same as `_until` once it has greeted us: SourceLost when nothing comes."""
+        try:
+            return self._until(end, deadline)
+        except TimeoutError as error:
+            raise SourceLost(
+                f"the monitor at {self.where} does not answer any more: QEMU is stopped or hangs; see what it waits for"
+            ) from error
 
     def _until(self, end: bytes, deadline: float) -> bytes:
         """What comes up to and with ``end``; TimeoutError when it does not come."""

@@ -141,7 +141,8 @@ def _sums(ledger: Ledger) -> Iterator[Line]:
         yield [(f"  {name}: {error}", "bad")]
     for chain in ledger.chains:
         if chain.broken:
-            yield [(f"  {chain.broken}", "bad")]
+            unread = ", or it goes on where memory was not read" * ((chain.broken.pa or 0) not in ledger.machine.memory)
+            yield [(f"  {chain.broken}{unread}", "bad")]
 
 
 def _whose(machine: Machine, run: Owned) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pagebook import __version__
-from pagebook.checks.registry import BY_ID, find_rule
+from pagebook.checks.registry import BY_ID
 from pagebook.decode import FLAG_NAMES, decode_pte
 from pagebook.errors import BadAddress, BadTarget, PagebookError
 from pagebook.explain import areas_at, explain, regime_of
@@ -319,7 +319,7 @@ def checks(looks: Looks, query: Query) -> Json:
 
 def rule(looks: Looks, query: Query) -> Json:
     """The page of a rule, as it comes with the package."""
-    found = find_rule(query.text("id"))
+    found = query.one_of("id", BY_ID, "")
     text = (files("pagebook.checks") / "pages" / f"{found.id}.md").read_text(encoding="utf-8")
     return {"id": found.id, "name": found.name, "text": text}
 
