@@ -97,7 +97,7 @@ class Looks:
             return self._report, look.generation
 
     def _look(self, generation: int) -> Look:
-        return Look(self.target.look(), generation)
+        return Look(self.target.settled(), generation)
 
     @staticmethod
     def _when_due(now: float, took: float) -> float:
