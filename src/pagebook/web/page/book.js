@@ -50,6 +50,7 @@ class Book {
         this.legend),
       this.card);
     this.cells = null;
+    this.selectedWord = null;
     this.leaf = this.element.querySelector(".leaf");
     this.watching = new ResizeObserver(() => {
       if (this.plan && this.leaf.clientWidth !== this.plan.width) this.show(this.page.state()).catch(() => null);
@@ -149,7 +150,7 @@ class Book {
 
   async refresh(state) {
     this.key_ = this.stripKey = null;
-    this.selectedWord = undefined;
+    this.selectedWord = null;
     await this.show(state);
   }
 
