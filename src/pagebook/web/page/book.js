@@ -325,7 +325,7 @@ class Book {
   }
 
   select(number) {
-    const { first, rows, row } = this.shownPlan;
+    const { first, rows, row } = this.plan;
     const bounded = Math.min(Math.max(number, 0), this.page.machine.frames - 1);
     let at = first;
     const line = 2 ** row;
@@ -341,19 +341,19 @@ class Book {
 
   /** Change the frames of a row by powers of two, and keep the frame at a cell where it is on the screen. */
   zoom(by, index = null) {
-    const plan = this.shownPlan;
-    if (!plan) return;
+    const plan = this.plan; // what was asked for last, be it shown or not: no key is lost
+    if (!this.shownPlan) return;
     const row = Math.min(Math.max(plan.row + by, 0), plan.largest);
     if (row === plan.row) return;
     const focus = index !== null ? this.frameOf(index) : plan.selected ?? plan.first + Math.floor(plan.rows / 2) * 2 ** plan.row;
-    const share = index !== null ? Math.floor(index / plan.columns) / plan.rows : 0.5;
+    const share = index !== null ? Math.floor(index / this.shownPlan.columns) / this.shownPlan.rows : 0.5;
     const next = this.lay({ ...this.page.state(), row: String(row), at: "" });
     const at = Math.floor(focus / 2 ** row) - Math.floor(share * next.rows);
     this.go({ row, at: this.word(Math.max(at, 0) * 2 ** row) }, true);
   }
 
   turn(by, lines = null) {
-    const { first, rows, row } = this.shownPlan;
+    const { first, rows, row } = this.plan;
     this.go({ at: this.word(first + by * (lines ?? rows) * 2 ** row), row }, true);
   }
 
@@ -377,7 +377,7 @@ class Book {
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !this.shownPlan) return;
-    const { columns, shift, selected, first, row, rows } = this.shownPlan;
+    const { columns, shift, selected, first, row, rows } = this.plan;
     const cell = 2 ** shift;
     const from = selected ?? first;
     const moves = { ArrowLeft: -cell, ArrowRight: cell, ArrowUp: -cell * columns, ArrowDown: cell * columns };
