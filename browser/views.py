@@ -91,6 +91,7 @@ def walk(page: Page, space: str, va: str, access: str, fault: bool) -> None:
     page.select_option("#walk-access", access)
     settled(page, f"location.hash.includes('va={va}')", "what is typed is in the link")
     settled(page, "!document.querySelector('.shown').hidden", "the walk is shown")
+    page.wait_for_load_state("networkidle")
     page.focus(".shown")
     for _ in range(12):
         page.keyboard.press("ArrowRight")

@@ -1,7 +1,7 @@
 // One access, step by step: the bits of the address come apart into indices, each step reads an entry, and the verdict
 // says which bit decided.  The link holds the access and the step.
 
-import { ask } from "./api.js";
+import { latest } from "./api.js";
 import { pteBits } from "./bits.js";
 import { count, el, fill, onChange } from "./dom.js";
 
@@ -17,6 +17,7 @@ export function walkView(page) {
 class Walk {
   constructor(page) {
     this.page = page;
+    this.asking = latest();
     const choice = (name, options) => el("select", { id: `walk-${name}`, change: () => this.submit() }, options.map(([value, words]) => el("option", { value }, words)));
     const tick = (name, words) => el("label", { class: "tick" }, el("input", { type: "checkbox", id: `walk-${name}`, change: () => this.submit() }), words);
     this.space = choice("space", []);
@@ -59,7 +60,8 @@ class Walk {
     const key = JSON.stringify(query);
     if (key !== this.key_) {
       this.key_ = null;
-      const found = await ask("walk", query);
+      const found = await this.asking("walk", query);
+      if (!found) return undefined;
       this.key_ = key;
       onChange(this.shown, found, () => {
         this.found = found;
@@ -67,7 +69,8 @@ class Walk {
       });
     }
     this.shown.hidden = false;
-    const step = state.step === undefined ? this.last : Number(state.step) || 0;
+    const asked = this.page.state().step; // as it is by now
+    const step = asked === undefined ? this.last : Number(asked) || 0;
     this.light(Math.min(Math.max(step, 0), this.last));
     return undefined;
   }
@@ -180,8 +183,10 @@ class Walk {
     this.page.go({ ...this.page.state(), step: Math.min(Math.max(step, 0), this.last) }, true);
   }
 
+  /** From the step that was asked for last, be it shown or not: no key is lost. */
   step(by) {
-    this.to(this.now + by);
+    const asked = this.page.state().step;
+    this.to((asked === undefined ? this.now : Number(asked) || 0) + by);
   }
 
   play() {
@@ -195,10 +200,10 @@ class Walk {
 
   key(event) {
     if (event.target !== this.shown) return;
-    const steps = { ArrowLeft: this.now - 1, ArrowRight: this.now + 1, Home: 0, End: this.last };
+    const steps = { ArrowLeft: () => this.step(-1), ArrowRight: () => this.step(1), Home: () => this.to(0), End: () => this.to(this.last) };
     if (!(event.key in steps)) return;
     clearInterval(this.timer);
     event.preventDefault();
-    this.to(steps[event.key]);
+    steps[event.key]();
   }
 }
