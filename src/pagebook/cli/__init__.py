@@ -23,6 +23,7 @@ from pagebook.cli.drawing import draw
 from pagebook.cli.machines import boot, maps, tree
 from pagebook.cli.owning import owners
 from pagebook.cli.rooting import roots
+from pagebook.cli.serving import serve
 from pagebook.cli.words import BAD_CALL, INTERRUPTED, OK
 from pagebook.errors import PagebookError
 
@@ -54,6 +55,7 @@ def cli() -> None:
     pagebook fault --scause 15 --stval 0 --sepc 8     a panic's numbers, explained
     pagebook check                what is wrong; "rule PB101" tells about a rule
     pagebook pte 0x21fdd0c7       a PTE taken apart; satp does so with satp
+    pagebook serve                all of it as a page in the browser
     pagebook quiz                 a table, an access, and a question
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
 
@@ -62,7 +64,9 @@ def cli() -> None:
     """
 
 
-for verb in (boot, maps, tree, walk, owners, check, rule, roots, diff, watch, draw, translate, fault, pte, satp, quiz):
+for verb in (
+    boot, maps, tree, walk, owners, check, rule, roots, diff, watch, draw, serve, translate, fault, pte, satp, quiz,
+):  # fmt: skip
     cli.add_command(verb)
 
 

@@ -1,0 +1,189 @@
+"""Drive the page on the model, on a core with a lost frame, and on a guest in QEMU; ``--shots`` keeps pictures."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, sync_playwright
+
+from browser import views
+from browser.axe import axe_script, serious
+from browser.serving import Served, digest, leaking_core, served
+
+SIZES = {"phone": (390, 844), "laptop": (1280, 800), "projector": (1920, 1080)}
+THEMES = ("light", "dark")
+SETTLE = 400  # milliseconds before a picture
+
+
+class Drive:
+    """Pages of one browser: what they say on the console and whom they ask is held against them."""
+
+    def __init__(self, browser: Browser, axe: str | None, shots: Path | None) -> None:
+        self.browser = browser
+        self.axe = axe
+        self.shots = shots
+        self.wrong: list[str] = []
+
+    @contextmanager
+    def page(self, at: Served, size: str = "laptop", theme: str = "light") -> Iterator[Any]:
+        """The page as it opens by the link, in a browser that knows nothing yet."""
+        width, height = SIZES[size]
+        context = self.browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
+        page = context.new_page()
+        host = urlsplit(at.link).netloc
+        page.on(
+            "console", lambda said: said.type in ("error", "warning") and self.wrong.append(f"console: {said.text}")
+        )
+        page.on("pageerror", lambda error: self.wrong.append(f"page: {error}"))
+        page.on("request", lambda one: urlsplit(one.url).netloc != host and self.wrong.append(f"asked {one.url}"))
+        page.on("response", lambda one: one.status >= 400 and self.wrong.append(f"{one.status} for {one.url}"))
+        started = time.monotonic()
+        page.goto(at.link)
+        page.wait_for_selector("body[data-ready]")
+        self.opened = time.monotonic() - started
+        assert "token" not in page.url, "the token stays out of the link"
+        yield page
+        context.close()
+
+    def look(self, at: Served, name: str, hashes: dict[str, str]) -> None:
+        """axe-core on each view in both themes, and its picture in three widths."""
+        for size in SIZES if self.shots else ("laptop",):
+            for theme in THEMES:
+                with self.page(at, size, theme) as page:
+                    for view, hash in hashes.items():
+                        views.go(page, hash)
+                        page.wait_for_timeout(SETTLE)
+                        if self.shots:
+                            page.screenshot(path=self.shots / f"{name}-{view}-{size}-{theme}.png")
+                        if self.axe and size == "laptop":
+                            self.wrong += [f"axe, {view}, {theme}: {one}" for one in serious(page, self.axe)]
+
+
+def model(drive: Drive) -> None:
+    """The model: every view by hand, a walk to its end and to a fault, a link in another page."""
+    with served("xv6") as at:
+        with drive.page(at) as page:
+            print(f"model: listening after {at.seconds:.2f} s, first view {drive.opened:.2f} s later")
+            gaps = views.book(page, "0x87f56000")
+            median = sorted(gaps)[len(gaps) // 2]
+            print(f"model: {len(gaps)} frames while zooming, longest {max(gaps):.0f} ms, median {median:.0f} ms")
+            views.spaces(page, "sh")
+            views.walk(page, "sh", "0x1008", "store", fault=False)
+            views.walk(page, "sh", "0x2ff8", "store", fault=True)
+            views.checks(page, None)
+            views.search(page, "trampoline")
+            link = page.url
+            other = page.context.new_page()
+            other.goto(link)
+            other.wait_for_selector("body[data-ready]")
+            assert views.state(other) == views.state(page), "a link holds the whole state"
+            page.click("#theme")
+            assert page.evaluate("document.documentElement.dataset.theme") == "light"
+        drive.look(
+            at, "model",
+            {
+                "book": "#view=book", "frame": "#view=book&sel=0x87f56000",
+                "owners": "#view=book&by=owner&row=6&at=0x87f00000&sel=0x87f5f000",
+                "near": "#view=book&row=2&at=0x87f5e000&sel=0x87f5f000",
+                "spaces": "#view=spaces&space=sh&va=0x1000&level=0", "walk": "#view=walk&space=sh&va=0x1008&step=2",
+                "fault": "#view=walk&space=sh&va=0x2ff8&access=store", "checks": "#view=checks",
+            },
+        )  # fmt: skip
+
+
+def core(drive: Drive, folder: Path) -> None:
+    """A saved core in which a frame is lost: found by its finding."""
+    path = folder / "leak.core"
+    lost = leaking_core(path)
+    with served(str(path)) as at:
+        with drive.page(at) as page:
+            views.checks(page, "leaked-frame", hex(lost))
+            views.book(page, hex(lost))
+            views.spaces(page, "init")
+            views.walk(page, "init", "0x0", "store", fault=True)
+        drive.look(at, "core", {"checks": "#view=checks", "lost": f"#view=book&sel={lost:#x}"})
+
+
+def guest(drive: Drive, folder: Path) -> None:
+    """A guest that runs: followed, not stopped; and one that stands: not a byte is changed."""
+    from guests.build import build
+    from guests.harmless import Control
+    from guests.qemu import running
+
+    from pagebook.sv import SV39
+
+    with running(build(folder), SV39.mode, folder) as one:
+        assert one.ram
+        with served(f"qemu:{one.pid}") as at, drive.page(at) as page:
+            settle = "document.getElementById('follow').hidden === false"
+            views.settled(page, settle, "a guest that runs can be followed")
+            space = "hart 0"
+            views.book(page, "0x80000000")
+            views.spaces(page, space)
+            assert one.counts_on(), "the guest runs on while the page looks"
+            control = Control(one, folder)
+            try:
+                control.monitor.ask("stop")
+                before = digest(one.ram)
+                views.walk(page, space, "0x80000000", "fetch", fault=False)
+                views.go(page, "#view=checks")
+                page.wait_for_timeout(2000)
+                assert digest(one.ram) == before, "a page that looks changes no byte"
+                assert not control.monitor.running(), "a guest that stood still stands"
+                control.monitor.ask("cont")
+            finally:
+                control.monitor.close()
+            assert one.counts_on(), "the guest counts on"
+
+
+def main() -> int:
+    """0 when nothing is wrong."""
+    parser = argparse.ArgumentParser(prog="python -m browser", description=__doc__)
+    parser.add_argument("--shots", type=Path, help="a folder for pictures of every view")
+    parser.add_argument("--only", choices=("model", "core", "guest"), help="only this target")
+    chosen = parser.parse_args()
+    if chosen.shots:
+        chosen.shots.mkdir(parents=True, exist_ok=True)
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        print("chromium is missing: install Debian's chromium", file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+        folder = Path(name)
+        axe = axe_script(folder)
+        print("axe-core looks at every view" if axe else "no npm here, so no axe-core")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        drive = Drive(browser, axe, chosen.shots)
+        for target, run in {
+            "model": model,
+            "core": lambda it: core(it, folder),
+            "guest": lambda it: guest(it, folder),
+        }.items():
+            if chosen.only not in (None, target):
+                continue
+            if target == "guest" and not (
+                shutil.which("qemu-system-riscv64") and shutil.which("riscv64-linux-gnu-gcc")
+            ):
+                print("no QEMU or no cross compiler here, so no running guest")
+                continue
+            run(drive)
+            print(f"{target}: driven")
+        browser.close()
+    print(
+        "\n".join(dict.fromkeys(drive.wrong))
+        or "no console error, no request off the host, nothing serious by axe-core"
+    )
+    return 1 if drive.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

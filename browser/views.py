@@ -1,0 +1,132 @@
+"""What is done in each view, as a reader does it, and what must then be there."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import parse_qs
+
+PATIENCE = 60.0  # seconds
+Page = Any  # of Playwright's, which is not imported to look at this file
+
+
+def state(page: Page) -> dict[str, str]:
+    """The state in the link."""
+    return {name: values[0] for name, values in parse_qs(page.evaluate("location.hash.slice(1)")).items()}
+
+
+def go(page: Page, hash: str) -> None:
+    """Go to a state by its link, and wait until nothing more is asked."""
+    page.evaluate("hash => { location.hash = hash; }", hash)
+    page.wait_for_timeout(60)
+    page.wait_for_load_state("networkidle")
+
+
+def settled(page: Page, script: str, what: str) -> None:
+    """Wait until ``script`` is true on the page; asked from here, for the page's policy lets nothing wait inside it."""
+    deadline = time.monotonic() + PATIENCE
+    while not page.evaluate(script):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not so; the notice says {page.text_content('#said')!r} at {page.url}")
+        page.wait_for_timeout(50)
+
+
+def book(page: Page, frame: str) -> list[float]:
+    """Zoom by keys from all of RAM to one frame and back; the milliseconds between frames while that was done."""
+    go(page, "#view=book")
+    page.focus("canvas.cells")
+    assert "a cell is" in page.text_content(".scale")
+    page.evaluate(
+        """() => {
+        window.gaps = []; let last = performance.now(); window.measuring = true;
+        const tick = (now) => { gaps.push(now - last); last = now; if (measuring) requestAnimationFrame(tick); };
+        requestAnimationFrame(tick);
+        }"""
+    )
+    page.keyboard.press("ArrowRight")
+    for _ in range(40):
+        page.keyboard.press("+")
+    settled(page, "new URLSearchParams(location.hash.slice(1)).get('row') === '0'", "+ zooms to one frame a row")
+    for _ in range(40):
+        page.keyboard.press("-")
+    gaps = page.evaluate("() => { measuring = false; return gaps; }")
+    page.mouse.move(*_middle(page, "canvas.cells"))
+    before = state(page)["row"]
+    page.mouse.wheel(0, -100)
+    settled(page, f"new URLSearchParams(location.hash.slice(1)).get('row') !== '{before}'", "the wheel zooms")
+    go(page, f"#view=book&sel={frame}")
+    settled(page, f"document.querySelector('.card h2').textContent.includes('{frame}')", "a link opens a frame's card")
+    assert page.locator(".card .bytes").text_content().startswith("000  ")
+    page.select_option("#by", "owner")
+    settled(page, "location.hash.includes('by=owner')", "the colours are in the link")
+    return list(gaps)
+
+
+def _middle(page: Page, selector: str) -> tuple[float, float]:
+    box = page.locator(selector).bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def spaces(page: Page, space: str) -> None:
+    """Open a region into its tables, another cell by keys, and see its bits."""
+    go(page, f"#view=spaces&space={space}")
+    settled(page, "document.querySelectorAll('.region').length > 0", "regions are listed")
+    page.locator(".region").first.press("Enter")
+    settled(page, "document.querySelectorAll('.tables .grid').length > 0", "a region opens into tables")
+    assert page.locator(".tables .grid").last.locator(".cell").count() in (512, 1024)
+    assert page.locator(".tables .field").count() > 0
+    page.locator(".tables .grid").last.locator("[aria-selected=true]").focus()
+    page.keyboard.press("ArrowRight")
+    chosen = page.evaluate("document.activeElement.dataset.index")
+    page.keyboard.press("Enter")
+    settled(page, f"document.activeElement.dataset?.index === '{chosen}'", "the focus stays on the chosen entry")
+
+
+def walk(page: Page, space: str, va: str, access: str, fault: bool) -> None:
+    """Type an access, step to its end by keys, back, and to the end again."""
+    go(page, "#view=walk")
+    page.select_option("#walk-space", space)
+    page.fill("#walk-va", va)
+    page.press("#walk-va", "Enter")
+    page.select_option("#walk-access", access)
+    settled(page, f"location.hash.includes('va={va}')", "what is typed is in the link")
+    settled(page, "!document.querySelector('.shown').hidden", "the walk is shown")
+    page.wait_for_load_state("networkidle")
+    page.focus(".shown")
+    for _ in range(12):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(20)
+    settled(page, "!document.querySelector('.verdict-box').hidden", "the steps end at the verdict")
+    assert page.locator(".verdict-box > p.bad").count() == int(fault), page.text_content(".verdict-box")
+    if fault:
+        assert page.locator(".entry .field.decided").count() > 0, "the deciding bit is marked"
+    page.keyboard.press("ArrowLeft")
+    settled(page, "document.querySelector('.verdict-box').hidden", "a step back hides the verdict")
+    page.keyboard.press("End")
+    settled(page, "!document.querySelector('.verdict-box').hidden", "End shows it again")
+
+
+def checks(page: Page, rule: str | None, frame: str = "") -> None:
+    """Nothing wrong; or a finding of this rule, whose story opens and whose way leads to the frame in the book."""
+    go(page, "#view=checks")
+    if rule is None:
+        settled(page, "document.querySelector('.lead').textContent.startsWith('Nothing is wrong')", "nothing is wrong")
+        return
+    settled(page, "document.querySelectorAll('.finding').length > 0", "something is found")
+    one = page.locator(".finding", has_text=rule).first
+    one.locator("summary").click()
+    one.locator("details p").first.wait_for()
+    one.locator("a.button", has_text="in the book").click()
+    settled(page, f"document.querySelector('.card h2')?.textContent.includes('{frame}')", "the way leads to the frame")
+
+
+def search(page: Page, words: str) -> None:
+    """Search by the keyboard alone, and go to the first place."""
+    page.keyboard.press("Escape")
+    page.locator("#main").focus()
+    page.keyboard.press("/")
+    page.keyboard.type(words)
+    page.keyboard.press("Enter")
+    page.locator("#hits a").first.wait_for()
+    page.keyboard.press("Enter")
+    settled(page, "document.getElementById('hits').hidden", "a chosen place closes the list")

@@ -1,0 +1,44 @@
+"""What serve does: look at the target, listen, open the browser, and answer until Ctrl-C."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import webbrowser
+from contextlib import suppress
+
+import click
+
+from pagebook.cli.opening import Model, opened, say
+from pagebook.errors import BadTarget
+
+LIBRARIES = ("starlette", "uvicorn")
+
+
+def host(target: str, model: Model, address: str, port: int, browser: bool) -> None:
+    """Serve ``target`` until somebody ends it; BadTarget when it cannot be opened or listened for."""
+    missing = [name for name in LIBRARIES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise BadTarget(f"the page needs what is not installed here; run: pip install {' '.join(missing)}")
+    from pagebook.web import serving
+    from pagebook.web.looks import Looks
+
+    with serving.listen(address, port) as listening, opened(target, model) as found:
+        if not serving.is_loopback(address):
+            click.echo(
+                f"pagebook: warning: with --host {address}, who reaches this computer and knows the link can read all "
+                "of the machine's memory, and what they read crosses the network as it is",
+                err=True,
+            )
+        looks = Looks(found, moves=found.live and not model.get("freeze"))
+        say(found.remarks)
+        with suppress(KeyboardInterrupt):  # the usual end
+            serving.serve(looks, listening, lambda link: _tell(link, browser))
+
+
+def _tell(link: str, browser: bool) -> None:
+    sys.stdout.write(f"{link}\n")
+    sys.stdout.flush()
+    click.echo("pagebook: Ctrl-C ends it", err=True)
+    if browser and not webbrowser.open(link):
+        click.echo("pagebook: no browser could be opened; open the link in one", err=True)

@@ -1,0 +1,74 @@
+"""The requests that the page makes: a path for each answer, and the page's own files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from pagebook.errors import PagebookError
+from pagebook.web import answers
+from pagebook.web.gate import API, Gate
+from pagebook.web.looks import Looks
+
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+INDEX = "index.html"
+Answer = Callable[[Looks, answers.Query], answers.Json]
+
+
+def make_app(looks: Looks, address: str, port: int, token: str) -> Gate:
+    """The application that answers for ``looks``, behind its gate: an ASGI app."""
+    routes = [Route(f"{API}{name}", _answering(answer, looks)) for name, answer in answers.ANSWERS.items()]
+    routes += [Route("/" if name == INDEX else f"/{name}", _file(name, data)) for name, data in page_files().items()]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed})
+    app.router.redirect_slashes = False
+    return Gate(app, address, port, token)
+
+
+def page_files() -> dict[str, bytes]:
+    """The files of the page by name, as they come with the package."""
+    folder = files("pagebook.web") / "page"
+    return {one.name: one.read_bytes() for one in folder.iterdir() if one.name.rpartition(".")[2] in KINDS}
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _answering(answer: Answer, looks: Looks) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            found = await run_in_threadpool(answer, looks, answers.Query(request.query_params))
+        except PagebookError as error:
+            return _json({"error": str(error)}, 400)
+        return _json(found)
+
+    return endpoint
+
+
+def _file(name: str, data: bytes) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        return Response(data, media_type=KINDS[name.rpartition(".")[2]])
+
+    return endpoint
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+    return Response(text.encode("utf-8", "backslashreplace"), status, media_type="application/json")
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    return _json({"error": "there is nothing under this path" if status == 404 else "refused"}, status)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return _json({"error": f"pagebook made a mistake: {type(error).__name__}; please report it"}, 500)

@@ -1,0 +1,114 @@
+"""The book of memory: frames of RAM in cells of a power of two, however large the machine.
+
+Frames are numbered through all regions, in order of address and without the holes.  The numbers of frames by role are
+counted once for blocks of frames, so that a view of all of RAM adds up blocks and not frames.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pagebook.errors import BadAddress
+from pagebook.ledger import Ledger, Role
+from pagebook.units import PAGE_SHIFT
+
+BLOCK_SHIFT = 6  # frames of a block, as a power of two
+MOST_CELLS = 1 << 14
+SEVERAL = -2  # owners of one cell
+ROLES = len(Role)
+
+
+class Cells(NamedTuple):
+    """Neighbouring cells of ``1 << shift`` frames from frame number ``first``; the last may be shorter.
+
+    ``roles`` is the role that most frames of a cell have, the later one of equals; ``present`` has a bit for each role
+    that any has; ``owners`` is their owner where all have the same one, else `SEVERAL`.
+    """
+
+    first: int
+    shift: int
+    roles: npt.NDArray[np.uint8]
+    present: npt.NDArray[np.uint16]
+    owners: npt.NDArray[np.int32]
+
+
+class Book:
+    """The frames of a ledger, one after the other."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.bases = [holding.region.base for holding in ledger.holdings]
+        self.lengths = [len(holding) for holding in ledger.holdings]
+        self.role: npt.NDArray[np.uint8] = _joined([holding.role for holding in ledger.holdings])
+        self.owner: npt.NDArray[np.int32] = _joined([holding.owner for holding in ledger.holdings])
+        self._counts = _counted(self.role, BLOCK_SHIFT)
+        self._least, self._most = _extremes(self.owner, self.owner, BLOCK_SHIFT)
+
+    def __len__(self) -> int:
+        return len(self.role)
+
+    def number(self, pa: int) -> int | None:
+        """The number of the frame that holds ``pa``; None where there is no RAM."""
+        before = 0
+        for base, length in zip(self.bases, self.lengths, strict=True):
+            if base <= pa < base + (length << PAGE_SHIFT):
+                return before + (pa - base >> PAGE_SHIFT)
+            before += length
+        return None
+
+    def cells(self, first: int, stop: int, most: int) -> Cells:
+        """The frames [first, stop) in at most ``most`` cells, each as small as that allows, the first one aligned.
+
+        What lies behind the last frame counts as if it were there, so that a view past the end has cells of one size.
+        BadAddress when there is no such range, or more than `MOST_CELLS` are asked for.
+        """
+        if not 0 <= first < stop or first >= len(self):
+            raise BadAddress(f"frames {first} to {stop} are no range of this machine's {len(self)} frames")
+        if not 1 <= most <= MOST_CELLS:
+            raise BadAddress(f"{most} cells: ask for 1 to {MOST_CELLS}")
+        shift = 0
+        while (stop - 1 >> shift) - (first >> shift) >= most:
+            shift += 1
+        first = first >> shift << shift
+        stop = min((stop - 1 >> shift) + 1 << shift, len(self))
+        counts, least, most_owner = self._in_cells(first, stop, shift)
+        roles = (ROLES - 1 - counts[:, ::-1].argmax(axis=1)).astype(np.uint8)
+        present = ((counts > 0) @ (1 << np.arange(ROLES))).astype(np.uint16)
+        return Cells(first, shift, roles, present, np.where(least == most_owner, least, SEVERAL).astype(np.int32))
+
+    def _in_cells(
+        self, first: int, stop: int, shift: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """For each cell how many frames have each role, and the least and the greatest owner."""
+        if shift < BLOCK_SHIFT:
+            owner = self.owner[first:stop]
+            return _counted(self.role[first:stop], shift), *_extremes(owner, owner, shift)
+        low, high = first >> BLOCK_SHIFT, (stop - 1 >> BLOCK_SHIFT) + 1
+        starts = np.arange(0, high - low, 1 << shift - BLOCK_SHIFT)
+        counts: npt.NDArray[np.int64] = np.add.reduceat(self._counts[low:high], starts, axis=0)
+        return counts, *_extremes(self._least[low:high], self._most[low:high], shift - BLOCK_SHIFT)
+
+
+def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """One array of several; the only one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, np.int32)])
+
+
+def _counted(role: npt.NDArray[np.uint8], shift: int) -> npt.NDArray[np.int64]:
+    """How many frames of each cell have each role, of shape (cells, roles)."""
+    cells = (len(role) + (1 << shift) - 1) >> shift
+    key = (np.arange(len(role)) >> shift) * ROLES + role
+    counts: npt.NDArray[np.int64] = np.bincount(key, minlength=cells * ROLES).reshape(cells, ROLES)
+    return counts
+
+
+def _extremes(
+    least: npt.NDArray[np.int32], most: npt.NDArray[np.int32], shift: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """The least of ``least`` and the greatest of ``most`` in each cell."""
+    starts = np.arange(0, len(least), 1 << shift)
+    if not len(starts):
+        return least, most
+    return np.minimum.reduceat(least, starts), np.maximum.reduceat(most, starts)

@@ -1,0 +1,407 @@
+// The book of memory: a canvas with a cell for each frame or run of frames, from all of RAM down to one frame.
+// One number is the zoom: how many frames a row has, as a power of two.  The first frame shown is an address in the link.
+
+import { latest } from "./api.js";
+import { count, el, fill, onChange, sized } from "./dom.js";
+import { frameCard } from "./frame.js";
+import { filling, inkOn, ofOwner, ofRole, swatch } from "./paint.js";
+
+const PAGE = 4096n;
+const LEAST_CELL = 8; // CSS pixels
+const TALLEST = 96;
+const STRIP = 26; // height of the strip that shows all of RAM
+const MOST_CELLS = 8192;
+const NOTCH = 40; // pixels that the wheel rolls before it counts
+const HOVER = 90; // milliseconds before a frame that is pointed at is asked for
+const NAMES = ["unknown", "free", "kernel image", "device queue", "kernel stack", "trapframe", "user", "shared", "page table"];
+
+export function bookView(page) {
+  return new Book(page);
+}
+
+class Book {
+  constructor(page) {
+    this.page = page;
+    this.asking = latest();
+    this.askingStrip = latest();
+    this.askingFrame = latest();
+    this.strip = el("canvas", { class: "strip", "aria-hidden": "true", click: (event) => this.jump(event) });
+    this.canvas = el("canvas", {
+      class: "cells", tabindex: "0", role: "application", "aria-label": "The book of memory", "aria-describedby": "book-keys book-said",
+      wheel: (event) => this.wheel(event), click: (event) => this.choose(event), dblclick: (event) => this.zoom(-2, this.at(event)),
+      pointermove: (event) => this.point(event), pointerleave: () => this.unpoint(), keydown: (event) => this.key(event),
+    });
+    this.said = el("p", { id: "book-said", class: "said", role: "status", "aria-live": "polite" });
+    this.legend = el("ul", { class: "legend", "aria-label": "What the colours mean" });
+    this.card = el("aside", { class: "card", "aria-label": "The frame" });
+    const button = (words, label, click) => el("button", { type: "button", "aria-label": label, title: label, click }, words);
+    this.by = el("select", { id: "by", change: () => this.go({ by: this.by.value }) },
+      el("option", { value: "role" }, "role"), el("option", { value: "owner" }, "owner"));
+    this.scale = el("output", { class: "scale" });
+    this.element = el("section", { class: "book", "aria-label": "Book" },
+      el("div", { class: "leaf" },
+        el("div", { class: "controls" },
+          button("−", "Zoom out", () => this.zoom(1)), button("+", "Zoom in", () => this.zoom(-1)),
+          button("All of RAM", "Show all of RAM", () => this.go({ row: "", at: "" })),
+          button("▲", "Back a screen", () => this.turn(-1)), button("▼", "On a screen", () => this.turn(1)),
+          el("label", {}, "Colour by ", this.by), this.scale),
+        this.strip, this.canvas, this.said,
+        el("p", { id: "book-keys", class: "hint" }, "Arrow keys choose a cell, + and − zoom, Page Up and Page Down turn, 0 shows all of RAM. The wheel zooms, with Shift it turns."),
+        this.legend),
+      this.card);
+    this.cells = null;
+    this.selectedWord = null;
+    this.leaf = this.element.querySelector(".leaf");
+    this.watching = new ResizeObserver(() => {
+      if (this.plan && this.leaf.clientWidth !== this.plan.width) this.show(this.page.state()).catch(() => null);
+    });
+    this.watching.observe(this.leaf);
+  }
+
+  close() {
+    this.watching.disconnect();
+    clearTimeout(this.waiting);
+  }
+
+  /** Frame number of a physical address, or null; and the other way. */
+  number(pa) {
+    let before = 0;
+    for (const region of this.page.machine.regions) {
+      const offset = (pa - BigInt(region.base)) / PAGE;
+      if (pa >= BigInt(region.base) && offset < BigInt(region.frames)) return before + Number(offset);
+      before += region.frames;
+    }
+    return null;
+  }
+
+  address(number) {
+    let before = 0;
+    for (const region of this.page.machine.regions) {
+      if (number < before + region.frames) return BigInt(region.base) + BigInt(number - before) * PAGE;
+      before += region.frames;
+    }
+    return null;
+  }
+
+  go(changes, replace = false) {
+    const state = { ...this.page.state(), view: "book", ...changes };
+    this.page.go(state, replace);
+  }
+
+  /** How the state is laid out at this size: columns, frames of a cell, cell size, rows, first frame. */
+  lay(state) {
+    const width = Math.max(this.leaf.clientWidth, 200);
+    const height = Math.max(Math.min(innerWidth < 700 ? innerHeight * 0.45 : innerHeight - 260, 1400), 240);
+    const frames = this.page.machine.frames;
+    const most = Math.floor(Math.log2(width / LEAST_CELL));
+    let columnBits = most;
+    const whole = () => {
+      const cell = Math.floor(width / 2 ** columnBits);
+      const rows = Math.max(Math.floor(height / cell), 1);
+      let bits = columnBits;
+      while (2 ** bits * rows < frames) bits++;
+      return bits;
+    };
+    const largest = whole();
+    const asked = state.row === undefined ? (state.sel ? Math.min(largest, most) : largest) : Number(state.row);
+    const row = Math.min(Math.max(Number.isInteger(asked) ? asked : largest, 0), largest);
+    columnBits = Math.min(row, most);
+    const columns = 2 ** columnBits;
+    const cell = width / columns;
+    const tall = Math.min(cell, TALLEST);
+    const rows = Math.max(Math.min(Math.floor(height / tall), Math.ceil(frames / 2 ** row), Math.floor(MOST_CELLS / columns)), 1);
+    const selected = this.parse(state.sel);
+    let first = this.parse(state.at);
+    if (first === null) first = selected === null ? 0 : selected - Math.floor(rows / 2) * 2 ** row;
+    const last = Math.max(Math.ceil(frames / 2 ** row) - rows, 0);
+    first = Math.min(Math.max(Math.floor(first / 2 ** row), 0), last) * 2 ** row;
+    return { width, row, largest, columns, shift: row - columnBits, cell, tall, rows, first, selected };
+  }
+
+  parse(word) {
+    try {
+      return word ? this.number(BigInt(word)) : null;
+    } catch {
+      return null;
+    }
+  }
+
+  async show(state) {
+    this.by.value = state.by === "owner" ? "owner" : "role";
+    const plan = this.lay(state);
+    const key = [plan.first, plan.row, plan.rows, plan.columns].join();
+    this.plan = plan;
+    if (!this.page.machine.frames) return fill(this.said, "This machine has no memory that can be shown.");
+    if (key !== this.key_ || !this.cells) {
+      const found = await this.asking("book", {
+        from: plan.first, to: plan.first + plan.rows * 2 ** plan.row, cells: plan.rows * plan.columns,
+      });
+      if (!found) return undefined;
+      this.cells = found;
+      this.key_ = key;
+    }
+    this.shownPlan = plan;
+    await this.showStrip(plan);
+    this.repaint();
+    if (state.sel !== this.selectedWord) await this.showFrame(state.sel);
+    this.selectedWord = state.sel;
+    return undefined;
+  }
+
+  async refresh(state) {
+    this.key_ = this.stripKey = null;
+    this.selectedWord = null;
+    await this.show(state);
+  }
+
+  async showStrip(plan) {
+    const cells = Math.min(Math.floor(plan.width / 3), 600);
+    const key = String(cells);
+    if (key === this.stripKey) return;
+    const found = await this.askingStrip("book", { cells });
+    if (!found) return;
+    this.stripCells = found;
+    this.stripKey = key;
+  }
+
+  look(cells, index) {
+    if (this.by.value === "owner") return ofOwner(cells.owners[index]);
+    return ofRole(NAMES[cells.roles[index]]);
+  }
+
+  repaint() {
+    if (!this.cells || !this.shownPlan) return;
+    this.paintStrip();
+    this.paintCells();
+    this.showLegend();
+    const { row, shift, first } = this.shownPlan;
+    this.scale.textContent = `${shift ? `a cell is ${count(2 ** shift, "frame")}, ${sized(2n ** BigInt(shift) * PAGE)}` : "a cell is a frame"}; a row is ${sized(2n ** BigInt(row) * PAGE)}; from 0x${this.address(first).toString(16)}`;
+  }
+
+  context(canvas, width, height) {
+    const ratio = devicePixelRatio || 1;
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    canvas.style.height = `${height}px`;
+    const to = canvas.getContext("2d");
+    to.scale(ratio, ratio);
+    return to;
+  }
+
+  paintStrip() {
+    const { width, first, rows, row } = this.shownPlan;
+    const cells = this.stripCells;
+    if (!cells) return;
+    const to = this.context(this.strip, width, STRIP);
+    const step = (2 ** cells.shift / cells.frames) * width;
+    cells.roles.forEach((_, index) => {
+      to.fillStyle = this.look(cells, index)[0];
+      to.fillRect(index * step, 4, step + 0.5, STRIP - 8);
+    });
+    const left = (first / cells.frames) * width;
+    const wide = Math.max(Math.min((rows * 2 ** row) / cells.frames, 1) * width, 4);
+    to.strokeStyle = getComputedStyle(this.strip).color;
+    to.lineWidth = 2;
+    to.strokeRect(Math.min(left, width - wide) + 1, 1, wide - 2, STRIP - 2);
+  }
+
+  paintCells() {
+    const { width, rows, columns, cell, tall, shift, selected } = this.shownPlan;
+    const to = this.context(this.canvas, width, rows * tall);
+    const gap = cell >= 24 ? 2 : cell >= 6 ? 1 : 0;
+    const fillings = new Map();
+    const cells = this.cells;
+    for (let index = 0; index < cells.roles.length; index++) {
+      const x = (index % columns) * cell;
+      const y = Math.floor(index / columns) * tall;
+      const look = this.look(cells, index);
+      const key = look.join();
+      if (!fillings.has(key)) fillings.set(key, filling(to, look));
+      to.fillStyle = fillings.get(key);
+      to.translate(x, y); // patterns begin anew in each cell
+      to.fillRect(0, 0, cell - gap, tall - gap);
+      to.translate(-x, -y);
+      if (shift && cell >= 6 && this.by.value === "role") this.paintMixed(to, cells, index, x, y, cell - gap, tall - gap);
+      if (!shift && cell >= 44) this.paintWords(to, index, look, x, y, cell - gap, tall - gap);
+    }
+    if (selected !== null && selected >= cells.first && selected < cells.first + cells.roles.length * 2 ** shift) {
+      const index = Math.floor((selected - cells.first) / 2 ** shift);
+      const x = (index % columns) * cell;
+      const y = Math.floor(index / columns) * tall;
+      to.lineWidth = 3;
+      to.strokeStyle = getComputedStyle(this.canvas).color;
+      to.strokeRect(x + 0.5, y + 0.5, cell - gap - 1, tall - gap - 1);
+      to.lineWidth = 1;
+      to.strokeStyle = getComputedStyle(this.canvas).backgroundColor;
+      to.strokeRect(x - 1.5, y - 1.5, cell - gap + 3, tall - gap + 3);
+    }
+  }
+
+  /** The roles that are in a cell beside the one that most of its frames have, as marks at its foot; unknown first. */
+  paintMixed(to, cells, index, x, y, wide, tall) {
+    const others = NAMES.map((_, role) => role).filter((role) => cells.present[index] >> role & 1 && role !== cells.roles[index] && role !== 1);
+    const size = Math.max(wide / 3, 2);
+    others.slice(0, 3).forEach((role, at) => {
+      to.fillStyle = ofRole(NAMES[role])[0];
+      to.fillRect(x + at * size, y + tall - size, size, size);
+    });
+  }
+
+  paintWords(to, index, look, x, y, wide, tall) {
+    const number = this.cells.first + index;
+    const owner = this.cells.owners[index];
+    const lines = [`0x${this.address(number).toString(16)}`, NAMES[this.cells.roles[index]], owner >= 0 ? this.page.machine.spaces[owner]?.name ?? "" : ""];
+    const size = Math.min(Math.max(wide / 9, 8), 15);
+    to.save();
+    to.beginPath();
+    to.rect(x, y, wide, tall);
+    to.clip();
+    to.font = `${size}px ui-monospace, monospace`;
+    to.textBaseline = "top";
+    const fitting = lines.filter(Boolean).slice(0, Math.floor((tall - 6) / (size * 1.25)));
+    if (look[1]) {
+      to.fillStyle = look[0];
+      to.fillRect(x, y, wide, fitting.length * size * 1.25 + 8);
+    }
+    to.fillStyle = inkOn(look[0]);
+    fitting.forEach((words, line) => to.fillText(words, x + 4, y + 5 + line * size * 1.25));
+    to.restore();
+  }
+
+  showLegend() {
+    const machine = this.page.machine;
+    if (this.by.value === "role") {
+      fill(this.legend, machine.roles.filter((role) => role.frames).map((role) =>
+        el("li", {}, swatch(ofRole(role.name)), `${role.name} `, el("span", { class: "dim" }, role.frames.toLocaleString("en")))));
+    } else {
+      const owners = [...new Set(this.cells.owners)].sort((one, other) => one - other);
+      fill(this.legend, owners.slice(0, 40).map((owner) =>
+        el("li", {}, swatch(ofOwner(owner)), owner === -1 ? "no address space" : owner === -2 ? "several" : machine.spaces[owner]?.name ?? "?")));
+    }
+  }
+
+  /** The index of the cell at the pointer, or null. */
+  at(event) {
+    const plan = this.shownPlan;
+    if (!plan || !this.cells) return null;
+    const column = Math.floor(event.offsetX / plan.cell);
+    const index = Math.floor(event.offsetY / plan.tall) * plan.columns + column;
+    return column >= 0 && column < plan.columns && index >= 0 && index < this.cells.roles.length ? index : null;
+  }
+
+  frameOf(index) {
+    return Math.min(this.cells.first + index * 2 ** this.shownPlan.shift, this.page.machine.frames - 1);
+  }
+
+  describe(index) {
+    const { shift } = this.shownPlan;
+    const owner = this.cells.owners[index];
+    const whose = owner >= 0 ? ` of ${this.page.machine.spaces[owner]?.name}` : "";
+    const pa = `0x${this.address(this.frameOf(index)).toString(16)}`;
+    if (!shift) return `${pa}: ${NAMES[this.cells.roles[index]]}${whose}`;
+    const others = NAMES.filter((_, role) => this.cells.present[index] >> role & 1 && role !== this.cells.roles[index]);
+    return `${2 ** shift} frames from ${pa}: ${others.length ? "mostly " : ""}${NAMES[this.cells.roles[index]]}${whose}${others.length ? `; also ${others.join(", ")}` : ""}`;
+  }
+
+  point(event) {
+    const index = this.at(event);
+    if (index === null) return;
+    fill(this.said, this.describe(index));
+    clearTimeout(this.waiting);
+    if (!this.shownPlan.shift && event.pointerType === "mouse") {
+      const word = `0x${this.address(this.frameOf(index)).toString(16)}`;
+      this.waiting = setTimeout(() => this.showFrame(word, true).catch(() => null), HOVER);
+    }
+  }
+
+  unpoint() {
+    clearTimeout(this.waiting);
+    if (this.pointed) this.showFrame(this.page.state().sel).catch(() => null);
+  }
+
+  choose(event) {
+    const index = this.at(event);
+    if (index !== null) this.select(this.frameOf(index));
+  }
+
+  select(number) {
+    const { first, rows, row } = this.plan;
+    const bounded = Math.min(Math.max(number, 0), this.page.machine.frames - 1);
+    let at = first;
+    const line = 2 ** row;
+    if (bounded < at) at = Math.floor(bounded / line) * line;
+    if (bounded >= at + rows * line) at = (Math.floor(bounded / line) - rows + 1) * line;
+    this.go({ sel: `0x${this.address(bounded).toString(16)}`, at: this.word(at), row }, true);
+  }
+
+  word(number) {
+    const pa = this.address(Math.min(Math.max(number, 0), this.page.machine.frames - 1));
+    return pa === null ? "" : `0x${pa.toString(16)}`;
+  }
+
+  /** Change the frames of a row by powers of two, and keep the frame at a cell where it is on the screen. */
+  zoom(by, index = null) {
+    const plan = this.plan; // what was asked for last, be it shown or not: no key is lost
+    if (!this.shownPlan) return;
+    const row = Math.min(Math.max(plan.row + by, 0), plan.largest);
+    if (row === plan.row) return;
+    const focus = index !== null ? this.frameOf(index) : plan.selected ?? plan.first + Math.floor(plan.rows / 2) * 2 ** plan.row;
+    const share = index !== null ? Math.floor(index / this.shownPlan.columns) / this.shownPlan.rows : 0.5;
+    const next = this.lay({ ...this.page.state(), row: String(row), at: "" });
+    const at = Math.floor(focus / 2 ** row) - Math.floor(share * next.rows);
+    this.go({ row, at: this.word(Math.max(at, 0) * 2 ** row) }, true);
+  }
+
+  turn(by, lines = null) {
+    const { first, rows, row } = this.plan;
+    this.go({ at: this.word(first + by * (lines ?? rows) * 2 ** row), row }, true);
+  }
+
+  /** The wheel zooms about the pointer; with Shift it turns the pages. */
+  wheel(event) {
+    if (!this.shownPlan) return;
+    event.preventDefault();
+    this.rolled = (this.rolled ?? 0) + (event.deltaY || event.deltaX);
+    if (Math.abs(this.rolled) < NOTCH) return;
+    if (event.shiftKey) this.turn(Math.sign(this.rolled), Math.max(Math.round(Math.abs(this.rolled) / this.shownPlan.tall), 1));
+    else this.zoom(Math.sign(this.rolled), this.at(event));
+    this.rolled = 0;
+  }
+
+  jump(event) {
+    const { row, rows } = this.shownPlan;
+    const number = Math.floor((event.offsetX / this.strip.clientWidth) * this.page.machine.frames);
+    const zoomed = row === this.shownPlan.largest ? Math.min(row, Math.floor(Math.log2(this.shownPlan.columns))) : row;
+    this.go({ row: zoomed, at: this.word(number - Math.floor(rows / 2) * 2 ** zoomed) });
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.shownPlan) return;
+    const { columns, shift, selected, first, row, rows } = this.plan;
+    const cell = 2 ** shift;
+    const from = selected ?? first;
+    const moves = { ArrowLeft: -cell, ArrowRight: cell, ArrowUp: -cell * columns, ArrowDown: cell * columns };
+    if (event.key in moves) this.select(selected === null ? first : from + moves[event.key]);
+    else if (event.key === "+" || event.key === "=") this.zoom(-1);
+    else if (event.key === "-") this.zoom(1);
+    else if (event.key === "0") this.go({ row: "", at: "", sel: this.page.state().sel }, true);
+    else if (event.key === "Home") this.select(0);
+    else if (event.key === "End") this.select(this.page.machine.frames - 1);
+    else if (event.key === "PageUp") this.select(from - rows * 2 ** row);
+    else if (event.key === "PageDown") this.select(from + rows * 2 ** row);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  async showFrame(word, pointed = false) {
+    this.pointed = pointed;
+    if (!word) {
+      this.card.drawnFrom = null;
+      return fill(this.card, el("h2", {}, "A frame"), el("p", {}, "Point at a cell, or choose one, to see whose the frame is, every address that reaches it, and its bytes."));
+    }
+    const found = await this.askingFrame("frame", { pa: word });
+    if (found) onChange(this.card, found, () => fill(this.card, frameCard(this.page, found)));
+    return undefined;
+  }
+}

@@ -1,0 +1,188 @@
+// The page: which view is shown, what is searched, how a guest is followed.  The whole state is in the link.
+
+import { ask, latest, takeToken } from "./api.js";
+import { el, fill } from "./dom.js";
+import { bookView } from "./book.js";
+import { spacesView } from "./spaces.js";
+import { walkView } from "./walk.js";
+import { checksView } from "./checks.js";
+
+const VIEWS = { book: bookView, spaces: spacesView, walk: walkView, checks: checksView };
+const PACE = 500; // milliseconds between two questions whether a guest has moved
+const THEMES = ["", "light", "dark"];
+const $ = (id) => document.getElementById(id);
+
+const page = {
+  machine: null,
+  following: true,
+  /** The state in the link. */
+  state() {
+    return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  },
+  /** A link to a state. */
+  link(state) {
+    return `#${new URLSearchParams(Object.entries(state).filter(([, value]) => value !== null && value !== undefined && value !== ""))}`;
+  },
+  /** Change the state: a new entry in the history, or the same one for what changes with every key. */
+  go(state, replace = false) {
+    const link = this.link(state);
+    if (link === location.hash) return;
+    if (replace) { history.replaceState(null, "", link); show(); } else location.hash = link;
+  },
+  /** Say a sentence above the view, until it is hidden or there is nothing to say. */
+  say(words) {
+    $("notice").hidden = !words || words === page.hidden;
+    if ($("said").textContent !== words) $("said").textContent = words;
+  },
+  /** What is always to be said of this machine: that it is no more seen, or how it was read. */
+  remarks() {
+    const { trouble, remarks } = this.machine ?? { trouble: "", remarks: [] };
+    return trouble ? `This is the last that was seen: ${trouble}` : remarks.join(" ");
+  },
+};
+
+let current = null;
+let shown = "";
+
+async function show() {
+  takeToken();
+  const state = page.state();
+  const name = VIEWS[state.view] ? state.view : "book";
+  if (!page.machine) return;
+  if (name !== shown) {
+    current?.close?.();
+    shown = name;
+    current = VIEWS[name](page);
+    fill($("main"), current.element);
+    for (const other of Object.keys(VIEWS)) {
+      if (other === name) $(`tab-${other}`).setAttribute("aria-current", "page");
+      else $(`tab-${other}`).removeAttribute("aria-current");
+    }
+    document.title = `${name} of ${page.machine.name} · pagebook`;
+  }
+  await told(current.show(state));
+}
+
+/** Whatever goes wrong in a view is a sentence to the user. */
+async function told(work) {
+  try {
+    await work;
+    page.say(page.remarks());
+  } catch (error) {
+    page.say(error.message);
+    if (!(error instanceof Error) || error instanceof TypeError) console.error(error);
+  }
+}
+
+async function look() {
+  page.machine = await ask("machine");
+  const { name, guest, live } = page.machine;
+  $("machine").title = name;
+  $("machine").textContent = [name, guest && guest !== name ? guest : ""].filter(Boolean).join(" · ");
+  $("follow").hidden = !live;
+}
+
+async function follow() {
+  if (page.machine?.live && page.following && !document.hidden) {
+    const before = page.machine.generation;
+    await told(look().then(() => (page.machine.generation !== before ? current?.refresh?.(page.state()) : null)));
+  }
+  setTimeout(follow, PACE);
+}
+
+function showFollowing() {
+  $("follow").textContent = page.following ? "● Live: pause" : "○ Paused: follow";
+  $("follow").setAttribute("aria-pressed", String(page.following));
+}
+
+function theme(word) {
+  if (word) document.documentElement.dataset.theme = word;
+  else delete document.documentElement.dataset.theme;
+  $("theme").textContent = `Theme: ${word || "system"}`;
+  current?.repaint?.();
+}
+
+function setUpTheme() {
+  let word = localStorage.getItem("pagebook-theme") ?? "";
+  if (!THEMES.includes(word)) word = "";
+  theme(word);
+  $("theme").addEventListener("click", () => {
+    word = THEMES[(THEMES.indexOf(word) + 1) % THEMES.length];
+    localStorage.setItem("pagebook-theme", word);
+    theme(word);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => current?.repaint?.());
+}
+
+function setUpSearch() {
+  const asking = latest();
+  const hits = $("hits");
+  const close = () => { hits.hidden = true; };
+  $("search").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const words = $("words").value.trim();
+    if (!words) return close();
+    await told(asking("search", { q: words }).then((found) => {
+      if (!found) return;
+      hits.hidden = false;
+      if (found.hits.length) fill(hits, el("ul", {}, found.hits.map((hit) => el("li", {}, el("a", { href: page.link(placeOf(hit)), click: close }, hit.words)))));
+      else fill(hits, el("p", {}, `Nothing here is called ${words}.`));
+      hits.querySelector("a")?.focus();
+    }));
+  });
+  $("search").addEventListener("keydown", (event) => {
+    if (event.key === "Escape") { close(); $("words").focus(); }
+    const links = [...hits.querySelectorAll("a")];
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step || hits.hidden || !links.length) return;
+    event.preventDefault();
+    links[(links.indexOf(document.activeElement) + step + links.length) % links.length].focus();
+  });
+  document.addEventListener("click", (event) => { if (!$("search").contains(event.target)) close(); });
+}
+
+function placeOf(hit) {
+  if (hit.view === "book") return { view: "book", sel: hit.pa, row: "" };
+  if (hit.view === "spaces") return { view: "spaces", space: hit.space };
+  return { view: "walk", space: hit.space, va: hit.va };
+}
+
+async function share() {
+  const words = $("share").textContent;
+  try {
+    await navigator.clipboard.writeText(location.href);
+    $("share").textContent = "Copied";
+  } catch {
+    $("share").textContent = "Copy it from the address bar";
+  }
+  setTimeout(() => { $("share").textContent = words; }, 2000);
+}
+
+function setUpKeys() {
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    const view = Object.keys(VIEWS)[Number(event.key) - 1];
+    if (event.key === "/") { event.preventDefault(); $("words").focus(); }
+    else if (view) page.go({ view });
+  });
+}
+
+async function start() {
+  takeToken();
+  setUpTheme();
+  setUpSearch();
+  setUpKeys();
+  $("share").addEventListener("click", share);
+  $("skip").addEventListener("click", (event) => { event.preventDefault(); $("main").focus(); });
+  $("follow").addEventListener("click", () => { page.following = !page.following; showFollowing(); });
+  $("hide").addEventListener("click", () => { page.hidden = $("said").textContent; $("notice").hidden = true; });
+  showFollowing();
+  addEventListener("hashchange", show);
+  await told(look());
+  if (!page.machine) return;
+  await show();
+  document.body.dataset.ready = "yes";
+  setTimeout(follow, PACE);
+}
+
+start();
