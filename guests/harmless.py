@@ -76,6 +76,15 @@ def verbs(guest: Guest) -> dict[str, list[Words]]:
         "check": [[target], [target, "--select", "ALL", "--format", "sarif"], [target, *satp]],
         "roots": [[target], [target, "--format", "sv39"]],
         "diff": [[target, "--after", "0"], [target, "--after", "0.5", *told], [target, target, *told]],
+        "draw": [
+            ["memory", target],
+            ["layout", target, "--space", "hart 0"],
+            ["page-table", target, "--space", "hart 0"],
+            ["directories", va, target, "--space", "hart 0"],
+            ["walk", va, target, "--space", "hart 0", "--access", "store"],
+            ["page", va, target],
+            ["tlb", target, "--space", "hart 0", "--va", va],
+        ],
         "watch": [[target, "--for", "1", "--interval", "0.1"]],
         "translate": [
             [target, va, "0x80000000", "--space", "hart 0"],
