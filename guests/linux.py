@@ -34,6 +34,7 @@ CACHE = ROOT / "build" / "linux"
 MODES = {"Sv39": "no4lvl", "Sv48": "no5lvl", "Sv57": ""}
 HUGE_PAGES = "hugepagesz=2M hugepages=4 hugepagesz=64K hugepages=16"
 PROCESSES = ("init", "child")
+SETTLING = 1.0  # seconds until the other process, which only waits, has left the hart for good
 MOST_TOLD = 40  # differences of one mode
 LEAST = {
     "pages with a frame": 4000, "pages with none": 4000, "PROT_NONE pages, frame kept, V = 0": 8,
@@ -53,6 +54,7 @@ def run(mode: str, kernel: Path, archive: Path) -> Agreement:
         try:
             for who in PROCESSES:
                 report.add(guest.lines_until(f"spin {who}"))
+                time.sleep(SETTLING)
                 with guest.stopped():
                     _look(mode, guest, report, who, found)
                 guest.send("\n")
