@@ -171,10 +171,10 @@ def _as_machine(
 ) -> Target:
     remarks: list[str] = []
 
-    def machine(guest: GuestOptions = guest) -> Machine:
+    def machine(restless: int = 0) -> Machine:
         found = look()
         if isinstance(found, Source):
-            found, said = _read(found, guest, progress)
+            found, said = _read(found, guest, progress, restless)
             if live and set(said) - set(remarks):  # it moved while it was read: what is so is so again
                 time.sleep(PAUSE)
                 again = look()
@@ -187,8 +187,7 @@ def _as_machine(
             )
         return found
 
-    careful = replace(guest, restless=RESTLESS)
-    return Target(name, machine, live, frozen, remarks, (lambda: machine(careful)) if live else None)
+    return Target(name, machine, live, frozen, remarks, (lambda: machine(RESTLESS)) if live else None)
 
 
 def _end(chain: Chain) -> tuple[int, int | None]:
@@ -196,9 +195,9 @@ def _end(chain: Chain) -> tuple[int, int | None]:
     return (int(chain.frames[-1]) if len(chain.frames) else 0), (chain.broken.pa if chain.broken else None)
 
 
-def _read(source: Source, guest: GuestOptions, progress: Progress | None) -> Reading:
+def _read(source: Source, guest: GuestOptions, progress: Progress | None, restless: int = 0) -> Reading:
     """What runs there, and all that is to be said of it."""
-    found = read_guest(source, guest, progress)
+    found = read_guest(source, guest, progress, restless)
     return found._replace(remarks=source.remarks + found.remarks)
 
 

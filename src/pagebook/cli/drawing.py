@@ -110,7 +110,7 @@ def memory(target: str, **model: Any) -> Drawing:  # noqa: ANN401
     from pagebook.ledger import Ledger
     from pagebook.views.svg import book
 
-    return book.memory(Ledger(open_machine(target, model)))
+    return book.memory(Ledger(open_machine(target, model, settled=True)))
 
 
 @draw.command("physical-address")
@@ -300,7 +300,7 @@ def page(frame: int, target: str, **model: Any) -> Drawing:  # noqa: ANN401
     from pagebook.views import frames
     from pagebook.views.svg import page as figure
 
-    found = frames.owners(open_machine(target, model), (frame, frame + 1))
+    found = frames.owners(open_machine(target, model, settled=True), (frame, frame + 1))
     if not found.runs:
         raise OutsideMemory(f"no RAM is at {frame:#x}, so there is no page to draw; 'pagebook owners' says who maps it")
     return figure.page(found)

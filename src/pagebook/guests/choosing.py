@@ -19,15 +19,13 @@ LINUX = "swapper_pg_dir"
 class GuestOptions:
     """What the user says of a guest: its kernel's ELF file, values of satp, roots as (address, format's name).
 
-    ``offsets`` are where fields stand, for a kernel without debugging information.  ``restless`` frames at the start of
-    each free list are read before all else.
+    ``offsets`` are where fields stand, for a kernel without debugging information.
     """
 
     kernel: str | None = None
     satps: tuple[int, ...] = ()
     roots: tuple[tuple[int, str], ...] = ()
     offsets: Mapping[str, int] = field(default_factory=dict)
-    restless: int = 0
 
 
 class Reading(NamedTuple):
@@ -37,10 +35,13 @@ class Reading(NamedTuple):
     remarks: tuple[str, ...]
 
 
-def read_guest(source: Source, options: GuestOptions, progress: Callable[[int], None] | None = None) -> Reading:
+def read_guest(
+    source: Source, options: GuestOptions, progress: Callable[[int], None] | None = None, restless: int = 0
+) -> Reading:
     """What runs in ``source``; BadTarget, with the remedies, when nothing says where its tables are.
 
-    ``progress`` is called with the bytes just searched, where all of memory is.
+    ``progress`` is called with the bytes just searched, where all of memory is.  ``restless`` frames at the start of
+    each free list are read before all else, so that they are what they were when the list began.
     """
     if options.satps or options.roots:
         return Reading(bare.read(source, options.satps, options.roots), ())
@@ -49,7 +50,7 @@ def read_guest(source: Source, options: GuestOptions, progress: Callable[[int], 
         return _without_a_kernel(source, progress)
     kernel = kernel_file(path)
     if xv6.recognised(kernel.symbols) or options.offsets:
-        return Reading(*xv6.read(source, kernel, options.offsets, options.restless))
+        return Reading(*xv6.read(source, kernel, options.offsets, restless))
     if LINUX in kernel.symbols:
         return Reading(linux.read(source, path), ())
     known = "it has no symbols" if not kernel.symbols else f"it has neither kernel_pagetable nor {LINUX}"

@@ -19,7 +19,7 @@ from pagebook.mmu import Rule
 from pagebook.quiz import Question
 from pagebook.sv import Format, Satp, flags_text
 from pagebook.table import Entry
-from pagebook.views.facts import FIRST_FREE, Listing, Node, Walk, leaf
+from pagebook.views.facts import FIRST_FREE, Listing, Node, Problem, Run, Walk, leaf
 from pagebook.xv6.kernel import Event
 
 VERSION = 1
@@ -50,22 +50,32 @@ def _listing(listed: Listing) -> Json:
     return {
         **_space(listed.space),
         "mappings": listed.mappings,
-        "runs": [
-            {
-                "va": hex(run.va),
-                "pa": hex(run.pa),
-                "size": hex(run.size),
-                "pages": run.pages,
-                "level": run.level,
-                "flags": flags_text(run.flags),
-                "name": run.name,
-            }
-            for run in listed.runs()
-        ],
-        "problems": [
-            {"va": hex(p.va), "pte": hex(p.pte), "pte_pa": hex(p.pte_pa), "level": p.level, "kind": p.kind}
-            for p in listed.problems()
-        ],
+        "runs": [run(one) for one in listed.runs()],
+        "problems": [problem(one) for one in listed.problems()],
+    }
+
+
+def run(found: Run) -> Json:
+    """One run of mappings."""
+    return {
+        "va": hex(found.va),
+        "pa": hex(found.pa),
+        "size": hex(found.size),
+        "pages": found.pages,
+        "level": found.level,
+        "flags": flags_text(found.flags),
+        "name": found.name,
+    }
+
+
+def problem(found: Problem) -> Json:
+    """One PTE that no walk can use."""
+    return {
+        "va": hex(found.va),
+        "pte": hex(found.pte),
+        "pte_pa": hex(found.pte_pa),
+        "level": found.level,
+        "kind": found.kind,
     }
 
 
@@ -246,7 +256,7 @@ def boot(machine: Machine, story: list[Event], saved: str | None) -> Json:
         machine=machine.name,
         story=[{"function": e.function, "text": e.text, "free": e.free} for e in story],
         frames={role.label: count for role, count in Ledger(machine).counts().items()},
-        spaces=[{**_space(space), "areas": [_area(area) for area in space.areas]} for space in machine.spaces],
+        spaces=[{**_space(space), "areas": [area(one) for one in space.areas]} for space in machine.spaces],
         harts=[{"hart": hart.number, "satp": None if hart.satp is None else hex(hart.satp)} for hart in machine.harts],
         symbols={name: hex(value) for name, value in machine.symbols.items()},
         free={"count": len(listed), "first": [hex(pa) for pa in listed[:FIRST_FREE]]},
@@ -254,5 +264,6 @@ def boot(machine: Machine, story: list[Event], saved: str | None) -> Json:
     )
 
 
-def _area(area: Area) -> Json:
-    return {"start": hex(area.start), "size": hex(area.size), "name": area.name}
+def area(found: Area) -> Json:
+    """A named range."""
+    return {"start": hex(found.start), "size": hex(found.size), "name": found.name}

@@ -19,7 +19,7 @@ from pagebook.decode import FLAG_NAMES, decode_pte
 from pagebook.errors import BadAddress, BadTarget, PagebookError
 from pagebook.explain import areas_at, explain, regime_of
 from pagebook.ledger import NOBODY, Role
-from pagebook.machine import Area, Machine, Space
+from pagebook.machine import Machine, Space
 from pagebook.mmu import Extensions, Kind, Mmu
 from pagebook.sv import FORMATS, RWX, Satp, V, decode_satp, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, parse_address
@@ -98,7 +98,7 @@ def machine(looks: Looks, query: Query) -> Json:
             {"base": hex(region.base), "frames": region.size >> PAGE_SHIFT, "name": region.name}
             for region in found.memory.regions
         ],
-        "areas": [_area(area) for area in found.areas[:MOST_AREAS]],
+        "areas": [data.area(area) for area in found.areas[:MOST_AREAS]],
         "devices": [{"start": hex(one.start), "size": hex(len(one))} for one in found.memory.devices],
         "roles": [{"name": role.label, "frames": counts[role]} for role in Role],
         "spaces": [_space(space) for space in found.spaces],
@@ -122,10 +122,6 @@ def _space(space: Space) -> Json:
         "xlen": fmt.xlen,
         "pte_bytes": fmt.pte_bytes,
     }
-
-
-def _area(area: Area) -> Json:
-    return {"start": hex(area.start), "size": hex(area.size), "name": area.name}
 
 
 def _hart(found: Machine, number: int, satp: int | None, privilege: str | None) -> Json:
@@ -226,24 +222,10 @@ def space(looks: Looks, query: Query) -> Json:
         "generation": look.generation,
         **_space(one),
         "mappings": listed.mappings,
-        "areas": [_area(area) for area in one.areas[:MOST_AREAS]],
-        "runs": [
-            {
-                "va": hex(run.va),
-                "pa": hex(run.pa),
-                "size": hex(run.size),
-                "pages": run.pages,
-                "level": run.level,
-                "flags": flags_text(run.flags),
-                "name": run.name,
-            }
-            for run in runs[:MOST_RUNS]
-        ],
+        "areas": [data.area(area) for area in one.areas[:MOST_AREAS]],
+        "runs": [data.run(run) for run in runs[:MOST_RUNS]],
         "more_runs": len(runs) > MOST_RUNS,
-        "problems": [
-            {"va": hex(one.va), "pte": hex(one.pte), "pte_pa": hex(one.pte_pa), "level": one.level, "kind": one.kind}
-            for one in islice(listed.problems(), MOST_USES)
-        ],
+        "problems": [data.problem(one) for one in islice(listed.problems(), MOST_USES)],
     }
 
 
