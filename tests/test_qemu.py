@@ -5,6 +5,7 @@ What stands for QEMU is a process that holds a guest's RAM; the guest is the mod
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import signal
@@ -12,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -413,6 +416,61 @@ def test_a_signal_while_the_guest_is_let_go_on_waits_until_it_does(scene: Scene,
     with pytest.raises(KeyboardInterrupt), qemu.frozen():
         pass
     assert fake.running
+
+
+def test_a_guest_whose_frozen_block_never_begins_goes_on_when_it_is_let_go_of(scene: Scene):
+    """A signal can come when the guest has been stopped and the block that it was stopped for has not begun."""
+    fake = scene.monitor(scene.start())
+    qemu = scene.find(f"qmp:{fake.path}")
+    block = qemu.frozen()
+    block.__enter__()
+    assert not fake.running
+    qemu.close()
+    assert fake.running
+    block.__exit__(None, None, None)
+    assert fake.asked.count("cont") == 1
+
+
+def test_wherever_a_signal_comes_while_the_guest_stands_it_goes_on(scene: Scene):
+    """Between any two calls: in contextlib's, too, where no block of ours has begun or is still there."""
+    fake = scene.monitor(scene.start())
+    for number in count():
+        left, sent = number, False
+
+        def between(frame: FrameType, event: str, arg: object) -> None:
+            nonlocal left, sent
+            if not fake.running and not sent:
+                left -= 1
+                if left < 0:
+                    sent = True
+                    signal.raise_signal(signal.SIGINT)
+
+        with suppress(KeyboardInterrupt), Qemu.find(f"qmp:{fake.path}", proc=scene.proc, uid=1000) as qemu:
+            sys.setprofile(between)
+            try:
+                with qemu.frozen():
+                    pass
+            finally:
+                sys.setprofile(None)
+        gc.collect()
+        assert fake.running, f"it stands after a signal at call {number}"
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if not sent:
+            break
+    assert number > 100
+
+
+def test_a_guest_on_a_gdbstub_whose_frozen_block_never_begins_goes_on_too(scene: Scene):
+    fake = FakeStub([(SATP, 1, CODE)], running=True)
+    scene.stack.enter_context(open_for(fake))
+    scene.start("-S", "-gdb", f"tcp::{fake.port}")
+    qemu = scene.find()
+    block = qemu.frozen()
+    block.__enter__()
+    assert not fake.running
+    qemu.close()
+    assert fake.running
+    block.__exit__(None, None, None)
 
 
 def test_an_error_in_a_frozen_look_lets_the_guest_go_on(scene: Scene):

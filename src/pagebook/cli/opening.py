@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
@@ -33,14 +33,13 @@ def opened(target: str, model: Model) -> Iterator[Target]:
     told = _Told(target, options)
     with ExitStack() as stack:
         found = told.of(lambda: stack.enter_context(targets.opened(target, options, guest, told.progress)))
-        if model.get("freeze"):
-            stack.enter_context(found.frozen())
         careful = found.careful
-        yield (
-            found
-            if target == MODEL
-            else replace(found, look=lambda: told.of(found.look), careful=careful and (lambda: told.of(careful)))
-        )
+        with found.frozen() if model.get("freeze") else nullcontext():  # a plain block, as signals come in between
+            yield (
+                found
+                if target == MODEL
+                else replace(found, look=lambda: told.of(found.look), careful=careful and (lambda: told.of(careful)))
+            )
 
 
 class _Told:

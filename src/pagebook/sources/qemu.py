@@ -46,6 +46,7 @@ class Qemu:
         self._held: Monitor | None = None
         self._stub: GdbStub | None = None
         self._stopped = False
+        self._undo: Callable[[], object] | None = None  # what lets the guest run on that we have stopped
         self._silent: str | None = None  # why no monitor answers; none is asked again, but to freeze
         self.kernel = kernel_of(process) if process else None
         with self._monitor() as monitor:
@@ -95,6 +96,8 @@ class Qemu:
 
         What earlier looks have not fetched can still be fetched from a process, not through a monitor.
         """
+        with suppress(SourceLost):  # a signal can come after the guest stopped and before the block that it is for
+            self._thaw()
         if self._ram.monitor:
             self._ram.monitor.close()
         self._ram = Ram()
@@ -190,15 +193,16 @@ class Qemu:
             try:
                 try:
                     if ran:
-                        monitor.ask("stop")
+                        self._undo = lambda: monitor.ask("cont")
+                        with _uninterrupted():
+                            monitor.ask("stop")
                     self._stopped = True
                     yield
                 finally:
                     ending.armed = False
             finally:  # also when a signal came just before that
                 self._held, self._stopped = before, False
-                if ran:
-                    monitor.ask("cont")
+                self._thaw()
 
     @contextmanager
     def _stopped_by_gdb(self, process: Process, where: Socket) -> Iterator[None]:
@@ -212,13 +216,19 @@ class Qemu:
                 try:
                     with _uninterrupted():
                         self._stub = GdbStub(where)
+                        self._undo = self._stub.detach
                     yield
                 finally:
                     ending.armed = False
             finally:
-                stub, self._stub = self._stub, None
-                if stub:
-                    stub.detach()
+                self._stub = None
+                self._thaw()
+
+    def _thaw(self) -> None:
+        """Let the guest run on if it was we who stopped it; once."""
+        undo, self._undo = self._undo, None
+        if undo:
+            undo()
 
 
 def _numbered(pid: int, proc: Path) -> Process:

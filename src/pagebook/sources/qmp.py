@@ -77,7 +77,11 @@ class Monitor:
             answer = self._execute("human-monitor-command", {"command-line": line})
             return answer if isinstance(answer, str) else ""
         self._send(line.encode() + b"\n")
-        text = self._answer(_PROMPT, time.monotonic() + ANSWER_SECONDS).decode(errors="replace")
+        self._asked += 1
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while self._asked:  # a prompt for each line: an answer that was interrupted comes first
+            text = self._answer(_PROMPT, deadline).decode(errors="replace")
+            self._asked -= 1
         return (
             text.partition("\r\n")[2].removesuffix(_PROMPT.decode()).replace("\r\n", "\n")
         )  # after the line's own echo
