@@ -116,6 +116,20 @@ def test_a_monitor_that_falls_silent_is_told(qmp: bool, monkeypatch: pytest.Monk
         monitor.ask("info status")
 
 
+@pytest.mark.parametrize("qmp", [True, False])
+def test_an_answer_that_was_interrupted_is_not_taken_for_the_next(qmp: bool, monkeypatch: pytest.MonkeyPatch):
+    def interrupt(end: bytes, deadline: float) -> bytes:
+        raise KeyboardInterrupt
+
+    fake = FakeMonitor({"info a": "first\n", "info b": "second\n"}, qmp=qmp)
+    with open_for(fake), Monitor(Socket(fake.path)) as monitor:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(monitor, "_answer", interrupt)
+            monitor.ask("info a")
+        assert monitor.ask("info b") == "second\n"
+        assert monitor.ask("info a") == "first\n"
+
+
 def test_an_answer_that_is_no_text_is_none():
     with open_for(FakeMonitor({"x": 5})) as fake, Monitor(Socket(fake.path)) as monitor:  # type: ignore[dict-item]
         assert monitor.ask("x") == ""
