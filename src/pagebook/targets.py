@@ -36,6 +36,7 @@ TORN = (
 )
 
 Progress = Callable[[int], None]
+Powered = Callable[[Kernel], object]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class Target:
     """A machine that can be looked at: each `look` is the machine as it is then.
 
     ``live`` when it moves by itself; `frozen` is then a block in which it does not.  ``remarks`` are sentences for the
-    user, added to by every look.  ``careful`` is a look that takes more time, to have free lists whole.
+    user, added to by every look.  ``careful`` is a look that takes more time, to have free lists whole.  ``boot`` boots
+    the model afresh; what it is given is called with the machine before anything runs in it.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Target:
     frozen: Callable[[], AbstractContextManager[None]] = nullcontext
     remarks: list[str] = field(default_factory=list)
     careful: Callable[[], Machine] | None = None
+    boot: Callable[[Powered], Kernel] | None = None
 
     def settled(self) -> Machine:
         """A look in which the free lists are whole, for questions about all frames; with a remark if there is none.
@@ -92,10 +95,10 @@ class Target:
         return max(looks, key=lambda one: sum(len(chain.frames) for chain in one.free_lists()))
 
 
-def boot_model(options: ModelOptions, progress: Progress | None = None) -> Kernel:
+def boot_model(options: ModelOptions, progress: Progress | None = None, powered: Powered | None = None) -> Kernel:
     """Boot the model to its shell's prompt; BadFile, BadTarget, BadAddress or Panic when it cannot be.
 
-    ``progress`` is called with the bytes of RAM just filled.
+    ``progress`` is called with the bytes of RAM just filled, ``powered`` with the machine before anything runs in it.
     """
     return xv6.boot(
         options.rev,
@@ -106,6 +109,7 @@ def boot_model(options: ModelOptions, progress: Progress | None = None) -> Kerne
         sh=read_program(options.sh) if options.sh is not None else None,
         program=_named_program(options.program) if options.program is not None else None,
         progress=progress,
+        powered=powered,
     )
 
 
@@ -140,7 +144,7 @@ def opened(
                 "--satp, --root and --offsets say how to read a guest; the model knows where its tables are"
             )
         model = xv6.machine(boot_model(options, progress))
-        yield Target(model.name, lambda: model)
+        yield Target(model.name, lambda: model, boot=lambda powered: boot_model(options, powered=powered))
         return
     _only_the_kernel(target, options)
     if target == EXAMPLES:

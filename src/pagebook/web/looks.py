@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from functools import cached_property
+from itertools import islice
+from typing import NamedTuple, Protocol
 
 from pagebook.checks.looks import Report, check, confirm
 from pagebook.checks.registry import choose
+from pagebook.diff import Difference, compare
 from pagebook.errors import PagebookError
 from pagebook.ledger import Ledger
 from pagebook.machine import Machine
 from pagebook.targets import Target
+from pagebook.views import changes
+from pagebook.views.text import Line
 from pagebook.web.book import Book
 
 LEAST_PAUSE = 0.25  # seconds between two looks
 SHARE = 4  # and that many times as long as the last one took
 CHECKED = 3.0  # seconds that findings of a guest that moves are kept: they take several looks
+REMEMBERED = 300.0  # seconds that changes are kept
+MOST_CHANGES = 1000
+MOST_LINES = 60  # of one change
 
 
 class Look:
@@ -52,17 +61,52 @@ class Look:
             return self._book
 
 
-class Looks:
-    """The looks at a target.  ``moves`` says whether there is ever a second one.
+class Seen(Protocol):
+    """What answers are made of: a look, and what the checks find in it.
 
-    ``trouble`` is why the last attempt at a look failed, or nothing: what is kept is then older.  The methods may be
-    called from several threads.
+    ``name`` is the target's, ``remarks`` what is to be said of it; ``moves`` says whether there will be another look,
+    and ``trouble`` is why the last attempt at one failed, or nothing: what is kept is then older.  ``tape`` says
+    whether there is a tape of it.
+    """
+
+    name: str
+    remarks: list[str]
+    moves: bool
+    trouble: str
+    tape: bool
+
+    def now(self) -> Look:
+        """The look."""
+        ...
+
+    def report(self) -> tuple[Report, int]:
+        """What the checks find, and the generation they were asked of."""
+        ...
+
+
+class Change(NamedTuple):
+    """What differed between two looks, in lines; ``at`` is when the second one was, in seconds since 1970."""
+
+    at: float
+    generation: int
+    lines: tuple[Line, ...]
+
+
+class Looks:
+    """The looks at a target, and what changed between them in the last minutes.
+
+    The methods may be called from several threads.
     """
 
     def __init__(self, target: Target, moves: bool) -> None:
         self.target = target
+        self.name = target.name
+        self.remarks = target.remarks
         self.moves = moves
+        self.tape = target.boot is not None
         self.trouble = ""
+        self.started = time.time()
+        self.changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self._looking = threading.RLock()
         self._report: Report | None = None
         self._checked = 0.0
@@ -77,6 +121,7 @@ class Looks:
                 try:
                     fresh = self._look(self._kept.generation + 1)
                     _ = fresh.book
+                    self._remember(compare(self._kept.ledger, fresh.ledger), fresh.generation)
                     self._kept, self.trouble = fresh, ""
                 except PagebookError as error:
                     self.trouble = str(error)
@@ -95,6 +140,15 @@ class Looks:
                     self._report = check(look.machine, rules)
                 self._checked = time.monotonic()
             return self._report, look.generation
+
+    def _remember(self, found: Difference, generation: int) -> None:
+        """Keep what changed, for some minutes."""
+        now = time.time()
+        while self.changes and now - self.changes[0].at > REMEMBERED:
+            self.changes.popleft()
+        if found:
+            lines = tuple(islice(changes.changes(found), MOST_LINES))
+            self.changes.append(Change(now, generation, lines))
 
     def _look(self, generation: int) -> Look:
         return Look(self.target.settled(), generation)
