@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -103,7 +105,7 @@ def test_at_every_step_the_free_list_is_whole_and_nothing_is_taken_that_is_not_f
 
 
 def test_a_pte_leads_only_to_what_is_there_by_then():
-    """In the C code a page is taken and filled before the PTE that maps it, and a table before the one that names it."""
+    """In the C code a page is taken before the PTE that maps it, and a table before the one that names it."""
     k, recorder = taped()
     tape, start = recorder.tape, k.kmem.start
     used = set()
@@ -148,7 +150,7 @@ def test_exit_and_wait_free_each_page_before_its_pte_is_cleared():
     steps = [tape.step(number) for number in range(first, len(tape))]
     freed = [step.pa for step in steps if step.kind is Kind.FREE]
     assert len(freed) == len(set(freed)) > 5
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         if after.kind is Kind.PTE and before.kind is Kind.FREE:
             assert not after.after & V
             assert SV39.pte_pa(after.before) == before.pa

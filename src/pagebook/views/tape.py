@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pagebook.sv import RWX, SV39, V, flags_text
 from pagebook.xv6.tape import Kind, Step
 
 RIGHTS = "rwxu"
 
 
-def sentence(step: Step, spaces: Mapping[int, str]) -> str:
-    """One step; ``spaces`` has the names of page tables by their roots."""
+def sentence(step: Step, whose: str | None) -> str:
+    """One step; ``whose`` is the page table that a PTE belongs to, None when it is nobody's."""
     if step.kind is Kind.ALLOC:
         return f"kalloc takes the frame {step.pa:#x} off the free list; {_first(step.after)}"
     if step.kind is Kind.FREE:
@@ -19,7 +17,7 @@ def sentence(step: Step, spaces: Mapping[int, str]) -> str:
         return f"kfree puts the frame {step.pa:#x} at the head of the free list{then}"
     if step.kind is Kind.BYTES:
         return f"{step.after:,} bytes are written at {step.pa:#x}"
-    whose = spaces.get(step.root, f"the new table at {step.root:#x}")
+    whose = whose or f"the table at {step.root:#x}"
     return f"{whose}: the level-{step.level} PTE for {step.va:#x}, at {step.pa:#x}, {_write(step)}"
 
 

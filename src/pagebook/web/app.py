@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 from starlette.applications import Starlette
@@ -92,4 +94,6 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return _json({"error": f"pagebook made a mistake: {type(error).__name__}; please report it"}, 500)
+    *_, last = traceback.extract_tb(error.__traceback__)
+    where = f"{PurePath(last.filename).name}:{last.lineno}"
+    return _json({"error": f"pagebook made a mistake: {type(error).__name__} at {where}; please report it"}, 500)

@@ -49,6 +49,11 @@ class Look:
         return Book(self._ledger)
 
     @property
+    def is_counted(self) -> bool:
+        """Whether the ledger of this look was made when it was looked."""
+        return "_ledger" in vars(self)
+
+    @property
     def ledger(self) -> Ledger:
         """The ledger of this look, made once however many ask."""
         with self._lock:
@@ -121,7 +126,8 @@ class Looks:
                 try:
                     fresh = self._look(self._kept.generation + 1)
                     _ = fresh.book
-                    self._remember(compare(self._kept.ledger, fresh.ledger), fresh.generation)
+                    if self._kept.is_counted:  # what is counted only now is no more as it was
+                        self._remember(compare(self._kept.ledger, fresh.ledger), fresh.generation)
                     self._kept, self.trouble = fresh, ""
                 except PagebookError as error:
                     self.trouble = str(error)

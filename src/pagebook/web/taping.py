@@ -64,16 +64,17 @@ def steps(tapes: Tapes, query: Query) -> Json:
 
 
 def _step(found: Tape, number: int, told: list[int]) -> Json:
-    step, names = found.step(number), found.names(number + 1)
+    step = found.step(number)
     pte = step.kind is Kind.PTE
+    whose = found.name(step.root, number + 1) if pte else None
     return {
         "number": number,
         "kind": step.kind.name.lower(),
         "pa": hex(step.pa),
-        "words": views.sentence(step, names),
+        "words": views.sentence(step, whose),
         "before": hex(step.before) if pte else None,
         "after": hex(step.after) if pte else None,
-        "space": names.get(step.root) if pte else None,
+        "space": whose,
         "level": step.level if pte else None,
         "va": hex(step.va) if pte else None,
         "sentence": bisect_right(told, number),

@@ -62,7 +62,7 @@ def drive(k: Kernel, word: str) -> Done:
     try:
         return Done(word, operation.act(k, given[1:]))
     except Panic as panic:
-        return Done(word, f"panic: {panic}", ended=True)
+        return Done(word, str(panic), ended=True)
 
 
 def _become(k: Kernel, name: str, pid: str) -> None:

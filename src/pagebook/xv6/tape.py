@@ -11,6 +11,7 @@ from array import array
 from bisect import bisect_right
 from dataclasses import replace
 from enum import IntEnum
+from itertools import chain, takewhile
 from typing import NamedTuple
 
 from pagebook.frames import FreeList
@@ -96,6 +97,12 @@ def _row(p: Proc) -> Row:
     return Row(
         p.index, p.state, p.pid, p.name, p.sz, p.pagetable, p.trapframe, p.kstack, p.xstate, p.killed, parent, p.image
     )
+
+
+def _owner(moment: Moment, root: int) -> str | None:
+    if root == moment.kernel_pagetable:
+        return "kernel"
+    return next((f"{p.name or 'process'} (pid {p.pid})" for p in moment.processes if p.pagetable == root), None)
 
 
 class Tape:
@@ -224,8 +231,9 @@ class Tape:
         at = bisect_right(self._since, position) - 1
         return self._moments[at] if at >= 0 else Moment(0, 0, None, (), ())
 
-    def names(self, position: int) -> dict[int, str]:
-        """What page tables are called by then, by their roots: the kernel's, and those of processes."""
-        moment = self._moment(position)
-        found = {p.pagetable: f"{p.name or 'process'} (pid {p.pid})" for p in moment.processes}
-        return {moment.kernel_pagetable: "kernel", **found}
+    def name(self, root: int, position: int) -> str | None:
+        """Whose the page table at ``root`` is at this position, or was, or will be; None when nobody ever has it."""
+        at = max(bisect_right(self._since, position) - 1, 0)
+        before = takewhile(lambda one: root in one.roots, reversed(self._moments[: at + 1]))
+        after = takewhile(lambda one: root in one.roots, self._moments[at:])
+        return next((name for moment in chain(before, after) if (name := _owner(moment, root))), None)

@@ -143,7 +143,10 @@ class Book {
     this.shownPlan = plan;
     await this.showStrip(plan);
     this.repaint();
-    if (state.sel !== this.selectedWord) await this.showFrame(state.sel);
+    if (state.sel !== this.selectedWord) {
+      clearTimeout(this.waiting);
+      await this.showFrame(state.sel);
+    }
     this.selectedWord = state.sel;
     return undefined;
   }
@@ -304,6 +307,9 @@ class Book {
   }
 
   point(event) {
+    const place = `${event.clientX} ${event.clientY}`;
+    if (place === this.place) return; // the page moved, and not the hand
+    this.place = place;
     const index = this.at(event);
     if (index === null) return;
     fill(this.said, this.describe(index));
@@ -315,6 +321,7 @@ class Book {
   }
 
   unpoint() {
+    this.place = "";
     clearTimeout(this.waiting);
     if (this.pointed) this.showFrame(this.page.state().sel).catch(() => null);
   }

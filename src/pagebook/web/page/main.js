@@ -45,6 +45,7 @@ const page = {
   /** What is always to be said of this machine: that it is no more seen, or how it was read. */
   remarks() {
     const { trouble, remarks } = this.machine ?? { trouble: "", remarks: [] };
+    if (shown === "time" && page.machine?.tape) return ""; // which says itself where it is
     return trouble ? `This is the last that was seen: ${trouble}` : remarks.join(" ");
   },
 };

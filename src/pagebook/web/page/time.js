@@ -76,25 +76,28 @@ class Tape {
     this.pid = el("select", { id: "pid" });
     this.operations = el("div", { class: "operations" });
     this.outcome = el("p", { class: "outcome", role: "status", "aria-live": "polite" });
-    this.element = el("section", { class: "time", "aria-label": "Time", keydown: (event) => this.key(event) },
+    this.element = el("section", { class: "time", "aria-label": "Time" },
       el("h2", {}, "What the kernel did, a step at a time"),
-      el("div", { class: "steps transport", role: "group", "aria-label": "The tape", tabindex: "0" },
-        button("⏮", "To the start", () => this.to(0)), button("◀◀", "A sentence back", () => this.sentence(-1)), button("◀", "A step back", () => this.step(-1)),
-        this.playing, button("▶", "A step on", () => this.step(1)), button("▶▶", "A sentence on", () => this.sentence(1)), button("⏭", "To the end", () => this.to(this.tape.steps)),
+      el("div", { class: "steps transport", role: "group", "aria-label": "The tape" },
+        button("|◀", "To the start", () => this.to(0)), button("◀◀", "A sentence back", () => this.sentence(-1)), button("◀", "A step back", () => this.step(-1)),
+        this.playing, button("▶", "A step on", () => this.step(1)), button("▶▶", "A sentence on", () => this.sentence(1)), button("▶|", "To the end", () => this.to(this.tape.steps)),
         el("label", {}, "Pace ", this.pace)),
       this.scrub, this.where,
       el("div", { class: "time-parts" },
-        el("div", { class: "done" }, el("h3", {}, "Steps"), this.steps, this.bits, this.ways, this.near, this.nearSaid),
+        el("div", { class: "done" }, this.near, this.nearSaid, el("h3", {}, "Steps"), this.steps, this.bits, this.ways),
         el("div", {}, el("h3", {}, "The story"), this.story),
         el("div", { class: "drive" }, el("h3", {}, "Drive the kernel"), el("p", {}, el("label", {}, "Process ", this.pid), " ",
           button("Take the last back", "Take the last operation back", () => this.back()), " ", button("Start anew", "The boot alone again", () => this.go({ ops: "", t: "" }))),
         this.outcome, this.operations)),
       el("p", { class: "hint" }, "Left and right step, Page Up and Page Down go by sentences, Home and End to the ends, the space bar plays. Book, Spaces, Walk and Checks show the step that you leave here."));
     this.tape = null;
+    this.listening = (event) => this.key(event);
+    document.addEventListener("keydown", this.listening);
   }
 
   close() {
     this.stop();
+    document.removeEventListener("keydown", this.listening);
   }
 
   go(changes, replace = false) {
@@ -145,7 +148,7 @@ class Tape {
     [...this.story.querySelectorAll("li[data-steps]")].forEach((one) => {
       const current = sentence !== null && one.dataset.number === String(this.tape.told.indexOf(sentence));
       one.classList.toggle("current", current);
-      if (current) one.scrollIntoView({ block: "nearest" });
+      if (current && (one.offsetTop < this.story.scrollTop || one.offsetTop + one.offsetHeight > this.story.scrollTop + this.story.clientHeight)) this.story.scrollTop = one.offsetTop - this.story.clientHeight / 3;
     });
     this.drawBits(done);
   }
@@ -316,7 +319,9 @@ class Tape {
   }
 
   key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|BUTTON|A)$/.test(event.target.tagName)) return;
+    const { tagName, type } = event.target;
+    if (event.ctrlKey || event.metaKey || event.altKey || !this.tape || tagName === "SELECT" || (tagName === "INPUT" && type !== "range")) return;
+    if (event.key === " " && /^(BUTTON|A)$/.test(tagName)) return;
     const moves = {
       ArrowLeft: () => this.step(-1), ArrowRight: () => this.step(1), PageUp: () => this.sentence(-1), PageDown: () => this.sentence(1),
       Home: () => this.to(0), End: () => this.to(this.tape.steps),
