@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from test_web import PORT, TOKEN, api, ask
 
 from pagebook.targets import ModelOptions, Target, opened
 from pagebook.web import looks as looks_room
@@ -12,6 +11,7 @@ from pagebook.web.app import make_app
 from pagebook.web.looks import Looks
 from pagebook.xv6.boot import boot, machine
 from pagebook.xv6.driving import OPERATIONS, drive
+from test_web import PORT, TOKEN, api, ask
 
 SMALL = {"ram": 4 << 20, "nproc": 8}
 OPS = "fork.2,sbrk.3.8192,lose.3"
