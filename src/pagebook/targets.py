@@ -14,7 +14,6 @@ from pathlib import Path
 
 from pagebook.errors import BadTarget
 from pagebook.examples import rules_machine
-from pagebook.frames import Chain
 from pagebook.guests.choosing import GuestOptions, Reading, read_guest
 from pagebook.machine import Machine
 from pagebook.source import Source
@@ -85,7 +84,7 @@ class Target:
         while len(looks) < LOOKS:
             looks.append(replace(found, chains=tuple(found.free_lists())))
             lowest = page_up(found.free_range[0]) if found.free_range else 0
-            before, ends = ends, [_end(chain) for chain in looks[-1].free_lists()]
+            before, ends = ends, [chain.end for chain in looks[-1].free_lists()]
             if ends == before or all(end in ((0, None), (lowest, None)) for end in ends):
                 return looks[-1]
             time.sleep(PAUSE)
@@ -192,11 +191,6 @@ def _as_machine(
         return found
 
     return Target(name, machine, live, frozen, remarks, (lambda: machine(RESTLESS)) if live else None)
-
-
-def _end(chain: Chain) -> tuple[int, int | None]:
-    """The last frame of a free list, and where it leads from there if that is no frame."""
-    return (int(chain.frames[-1]) if len(chain.frames) else 0), (chain.broken.pa if chain.broken else None)
 
 
 def _read(source: Source, guest: GuestOptions, progress: Progress | None, restless: int = 0) -> Reading:

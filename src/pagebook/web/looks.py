@@ -19,7 +19,7 @@ from pagebook.diff import Difference, compare
 from pagebook.errors import PagebookError
 from pagebook.ledger import Ledger
 from pagebook.machine import Machine
-from pagebook.targets import Target
+from pagebook.targets import TORN, Target
 from pagebook.views import changes
 from pagebook.views.text import Line
 from pagebook.web.book import Book
@@ -141,7 +141,9 @@ class Looks:
             if self._report is None or (self.moves and time.monotonic() - self._checked > CHECKED):
                 rules = choose()
                 if self.moves:
-                    self._report = confirm(self.target.look, rules, look.machine)
+                    self._report = confirm(self.target.settled, rules, look.machine)
+                    if self._report.torn and TORN not in self.remarks:
+                        self.remarks.append(TORN)
                 else:
                     self._report = check(look.machine, rules)
                 self._checked = time.monotonic()
