@@ -38,6 +38,9 @@ def role_fill(role: Role) -> str:
     return role.name.lower()
 
 
+HOST = "host"
+"""The theme of a page that gives the colours, by the names of CSS; those of ``light`` where it gives none."""
+
 Colours = dict[str, str]
 """A theme: the colour of each name that the figures use."""
 
@@ -67,3 +70,4 @@ THEMES: dict[str, Colours] = {
         "page_table": "#e2e2e2",
     },
 }  # fmt: skip
+THEMES[HOST] = {name: f"var(--pagebook-{name},{colour})" for name, colour in THEMES["light"].items()}
