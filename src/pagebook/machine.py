@@ -159,9 +159,7 @@ class Spaces(tuple[Space, ...]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        more = [f"{len(self) - FIRST_SPACES} more"] if len(self) > FIRST_SPACES else []
-        names = ", ".join([space.name for space in self[:FIRST_SPACES]] + more)
-        return f"<{len(self)} spaces: {names}>" if self else "<no spaces>"
+        return f"<{self.summary()}>"
 
     _repr_html_ = in_notebook
 
@@ -194,6 +192,12 @@ class Spaces(tuple[Space, ...]):
         """Their names, for a sentence."""
         return ", ".join(space.name for space in self) or "none at all"
 
+    def summary(self) -> str:
+        """How many there are, and the first names."""
+        more = [f"{len(self) - FIRST_SPACES} more"] if len(self) > FIRST_SPACES else []
+        names = ", ".join([space.name for space in self[:FIRST_SPACES]] + more)
+        return f"{len(self)} space{'s' * (len(self) != 1)}: {names}" if self else "no spaces"
+
     def _ipython_key_completions_(self) -> list[str]:
         return [space.name for space in self]
 
@@ -225,7 +229,7 @@ class Machine:
 
     def __repr__(self) -> str:
         ram = size_text(sum(region.size for region in self.memory.regions))
-        return f"<Machine {self.name}: {ram} of RAM, {self.spaces!r}>"
+        return f"<Machine {self.name}: {ram} of RAM, {self.spaces.summary()}>"
 
     _repr_html_ = in_notebook
 

@@ -50,19 +50,19 @@ _DARK = (
 
 
 def _variables(theme: str) -> str:
-    return "".join(f"--pagebook-{name}:{colour};" for name, colour in THEMES[theme].items())
+    return "".join(f"--pb-{name}:{colour};" for name, colour in THEMES[theme].items())
 
 
 STYLE = f"""<style>
 {",".join(f"{where} .pagebook" for where in _DARK)}{{{_variables("dark")}}}
 .pagebook{{max-width:100%;overflow-x:auto}}
-.pagebook svg{{display:block;max-width:100%;height:auto;margin:.5em 0}}
+.pagebook svg{{display:block;max-width:min(100%,56rem);height:auto;margin:.5em 0}}
 .pagebook table{{border-collapse:collapse;margin:.5em 0;font-size:90%}}
 .pagebook th,.pagebook td{{text-align:left;padding:.15em .7em;vertical-align:top;white-space:nowrap}}
-.pagebook td.sentence{{white-space:normal;min-width:20em}}
+.pagebook td.sentence{{white-space:normal;min-width:14em}}
 .pagebook td.number,.pagebook th.number{{text-align:right}}
 .pagebook code,.pagebook pre{{background:none;font-size:inherit;padding:0}}
-.pagebook .bad{{color:var(--pagebook-bad,{THEMES["light"]["bad"]})}}
+.pagebook .bad{{color:var(--pb-bad,{THEMES["light"]["bad"]})}}
 .pagebook .dim{{opacity:.7}}
 </style>"""
 
@@ -162,7 +162,7 @@ def _(shown: Machine) -> str:
     ram = size_text(sum(map(len, ledger.holdings)) << PAGE_SHIFT)
     guest = f", {shown.guest}" if shown.guest and shown.guest not in shown.name else ""
     about = f"{guest}: {ram} of RAM, {count_text(len(shown.spaces), 'address space')}"
-    return _title(shown.name, about) + _spaces(shown.spaces, ledger) + _drawn(lambda: book.memory(ledger))
+    return _title(shown.name, about) + (_spaces(shown.spaces, ledger) if shown.spaces else "") + _drawn(lambda: book.memory(ledger))
 
 
 @parts.register

@@ -189,6 +189,9 @@ class Drawing:
             y += size * LINE
         return y
 
+    def __repr__(self) -> str:
+        return f"<Drawing: {self.title}>"
+
     _repr_html_ = in_notebook
 
     def svg(self, theme: str = "light", names: str = "") -> str:

@@ -70,4 +70,4 @@ THEMES: dict[str, Colours] = {
         "page_table": "#e2e2e2",
     },
 }  # fmt: skip
-THEMES[HOST] = {name: f"var(--pagebook-{name},{colour})" for name, colour in THEMES["light"].items()}
+THEMES[HOST] = {name: f"var(--pb-{name},{colour})" for name, colour in THEMES["light"].items()}
