@@ -32,7 +32,7 @@ from pagebook.views import access, changes, findings, text
 from pagebook.views.facts import Filter, Listing, Run, Walk, listing
 from pagebook.views.frames import Owned, Owners, who_maps, whose
 from pagebook.views.svg import book, directories, fields, layout, steps
-from pagebook.views.svg.drawing import Drawing, printable
+from pagebook.views.svg.drawing import FONTS, Drawing, printable
 from pagebook.views.svg.themes import HOST, THEMES
 from pagebook.views.text import Line, count_text
 
@@ -49,21 +49,26 @@ _DARK = (
 """Where a notebook is dark: JupyterLab and nbconvert, Sphinx and marimo, Colab, VS Code, Quarto."""
 
 
+OURS = "div.pagebook.pagebook"
+"""The class twice, so that it comes before what notebooks say of their tables and code."""
+
+
 def _variables(theme: str) -> str:
     return "".join(f"--pb-{name}:{colour};" for name, colour in THEMES[theme].items())
 
 
 STYLE = f"""<style>
 {",".join(f"{where} .pagebook" for where in _DARK)}{{{_variables("dark")}}}
-.pagebook{{max-width:100%;overflow-x:auto}}
-.pagebook svg{{display:block;max-width:min(100%,56rem);height:auto;margin:.5em 0}}
-.pagebook table{{border-collapse:collapse;margin:.5em 0;font-size:90%}}
-.pagebook th,.pagebook td{{text-align:left;padding:.15em .7em;vertical-align:top;white-space:nowrap}}
-.pagebook td.sentence{{white-space:normal;min-width:14em}}
-.pagebook td.number,.pagebook th.number{{text-align:right}}
-.pagebook code,.pagebook pre{{background:none;font-size:inherit;padding:0}}
-.pagebook .bad{{color:var(--pb-bad,{THEMES["light"]["bad"]})}}
-.pagebook .dim{{opacity:.7}}
+{OURS}{{max-width:100%;overflow-x:auto}}
+{OURS} svg{{display:block;max-width:min(100%,56rem);height:auto;margin:.5em 0}}
+{OURS} table{{border-collapse:collapse;margin:.5em 0;font-size:90%;table-layout:auto}}
+{OURS} th,{OURS} td{{text-align:left;padding:.15em .7em;vertical-align:top;white-space:nowrap}}
+{OURS} td.sentence{{white-space:normal;min-width:14em}}
+{OURS} td.number,{OURS} th.number{{text-align:right}}
+{OURS} code,{OURS} pre{{background:none;color:inherit;font-family:{FONTS["mono"]};font-size:inherit;padding:0}}
+{OURS} pre{{font-size:90%;line-height:1.3;overflow-x:auto}}
+{OURS} .bad,{OURS} .bad code{{color:var(--pb-bad,{THEMES["light"]["bad"]})}}
+{OURS} .dim{{opacity:.7}}
 </style>"""
 
 Cells = Sequence[str]
@@ -162,7 +167,11 @@ def _(shown: Machine) -> str:
     ram = size_text(sum(map(len, ledger.holdings)) << PAGE_SHIFT)
     guest = f", {shown.guest}" if shown.guest and shown.guest not in shown.name else ""
     about = f"{guest}: {ram} of RAM, {count_text(len(shown.spaces), 'address space')}"
-    return _title(shown.name, about) + (_spaces(shown.spaces, ledger) if shown.spaces else "") + _drawn(lambda: book.memory(ledger))
+    return (
+        _title(shown.name, about)
+        + (_spaces(shown.spaces, ledger) if shown.spaces else "")
+        + _drawn(lambda: book.memory(ledger))
+    )
 
 
 @parts.register
