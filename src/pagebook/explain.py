@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pagebook.machine import Space
 from pagebook.mmu import CAUSES, Kind, Mmu, Outcome, Part, Regime, Rule
-from pagebook.shown import in_notebook
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import A, D, Format, V, decode_satp
 from pagebook.table import Entry
 from pagebook.units import PAGE_SIZE
@@ -125,7 +125,7 @@ class Explanation(NamedTuple):
     likely: tuple[str, ...]
 
     def __repr__(self) -> str:
-        return f"<{self.kind.name.lower()} at {self.va:#x} in {self.space.name}: {self.verdict}>"
+        return f"<{self.kind.name.lower()} at {self.va:#x} in {plain(self.space.name)}: {self.verdict}>"
 
     def _repr_html_(self) -> str:
         return in_notebook(self)

@@ -19,7 +19,7 @@ from pagebook.errors import TooManyMappings
 from pagebook.machine import Area, Machine, Space
 from pagebook.memory import U64, Region
 from pagebook.scan import Scan, scan
-from pagebook.shown import in_notebook
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import U
 from pagebook.units import PAGE_SHIFT, PAGE_SIZE, page_up
 
@@ -136,7 +136,7 @@ class Ledger(Tabled):
                 self._claim_space(number, space, found)
 
     def __repr__(self) -> str:
-        return f"<Ledger of {self.machine.name}: {sum(map(len, self.holdings))} frames, each in one role>"
+        return f"<Ledger of {plain(self.machine.name)}: {sum(map(len, self.holdings))} frames, each in one role>"
 
     _repr_html_ = in_notebook
 

@@ -22,7 +22,7 @@ from pagebook.errors import BadFile, BadTarget
 from pagebook.frames import Chain, FreeList
 from pagebook.memory import PHYSICAL_BITS, Memory
 from pagebook.scan import MAPPING, RUN, WORDS, explained, merge, scan
-from pagebook.shown import in_notebook
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import FORMATS
 from pagebook.table import AddressSpace
 from pagebook.units import PAGE_SIZE, size_text
@@ -133,7 +133,7 @@ class Space:
 
     def __repr__(self) -> str:
         pid = "" if self.pid is None else f" pid {self.pid},"
-        return f"<Space {self.name}:{pid} {self.table.format.name}, root {self.table.root:#x}>"
+        return f"<Space {plain(self.name)}:{pid} {self.table.format.name}, root {self.table.root:#x}>"
 
     _repr_html_ = in_notebook
 
@@ -195,7 +195,7 @@ class Spaces(tuple[Space, ...]):
     def summary(self) -> str:
         """How many there are, and the first names."""
         more = [f"{len(self) - FIRST_SPACES} more"] if len(self) > FIRST_SPACES else []
-        names = ", ".join([space.name for space in self[:FIRST_SPACES]] + more)
+        names = ", ".join([plain(space.name) for space in self[:FIRST_SPACES]] + more)
         return f"{len(self)} space{'s' * (len(self) != 1)}: {names}" if self else "no spaces"
 
     def _ipython_key_completions_(self) -> list[str]:
@@ -229,7 +229,7 @@ class Machine:
 
     def __repr__(self) -> str:
         ram = size_text(sum(region.size for region in self.memory.regions))
-        return f"<Machine {self.name}: {ram} of RAM, {self.spaces.summary()}>"
+        return f"<Machine {plain(self.name)}: {ram} of RAM, {self.spaces.summary()}>"
 
     _repr_html_ = in_notebook
 

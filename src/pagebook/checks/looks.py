@@ -21,7 +21,7 @@ from pagebook.checks.rule import NOWHERE, Finding, Hits, Place, Rule, findings_t
 from pagebook.columns import Columns, Tabled
 from pagebook.errors import PagebookError
 from pagebook.machine import Machine, Space
-from pagebook.shown import in_notebook
+from pagebook.shown import in_notebook, plain
 
 MOST_FINDINGS = 20  # of one rule
 LOOKS = 6
@@ -48,7 +48,7 @@ class Report(Tabled):
 
     def __repr__(self) -> str:
         total = len(self.findings) + sum(self.more.values())
-        return f"<Report on {self.machine.name}: {total} findings by {len(self.rules)} rules>"
+        return f"<Report on {plain(self.machine.name)}: {total} findings by {len(self.rules)} rules>"
 
     _repr_html_ = in_notebook
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pagebook.columns import Columns
 from pagebook.machine import Space
 from pagebook.memory import U64
-from pagebook.shown import in_notebook
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import A, D
 from pagebook.units import PAGE_SIZE
 
@@ -201,7 +201,7 @@ class Finding(NamedTuple):
     remedy: str
 
     def __repr__(self) -> str:
-        return f"<Finding {self.rule} in {self.space or 'no space'}: {self.message}>"
+        return f"<Finding {self.rule} in {plain(self.space or 'no space')}: {plain(self.message, 160)}>"
 
     def _repr_html_(self) -> str:
         return in_notebook(self)

@@ -17,7 +17,7 @@ from pagebook.errors import OutsideMemory, TooManyMappings
 from pagebook.machine import Names, Space
 from pagebook.memory import U64, Memory
 from pagebook.scan import PROBLEM_KINDS, RUN, Rows, explained, merge, scan
-from pagebook.shown import in_notebook
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import RWX, Format, V
 from pagebook.table import Entry
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, size_text
@@ -262,7 +262,7 @@ class Walk(NamedTuple):
     verdict: str
 
     def __repr__(self) -> str:
-        return f"<Walk in {self.space.name}: {self.verdict}>"
+        return f"<Walk in {plain(self.space.name)}: {self.verdict}>"
 
     def _repr_html_(self) -> str:
         return in_notebook(self)

@@ -12,7 +12,7 @@ from pagebook.columns import Columns, Tabled
 from pagebook.errors import BadTarget
 from pagebook.ledger import NOBODY, Ledger, Role, Use, frame_words
 from pagebook.machine import Machine, Names
-from pagebook.shown import in_notebook
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, page_up, size_text
 from pagebook.views.data import Json, document
@@ -58,7 +58,7 @@ class Owners(Tabled):
         return self.ledger.machine
 
     def __repr__(self) -> str:
-        return f"<Owners: {count_text(len(self.runs), 'run')} of frames of {self.machine.name}>"
+        return f"<Owners: {count_text(len(self.runs), 'run')} of frames of {plain(self.machine.name)}>"
 
     _repr_html_ = in_notebook
 

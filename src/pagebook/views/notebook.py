@@ -89,12 +89,16 @@ def safe(words: str) -> str:
     return escape(printable(words if len(words) <= MOST_CELL else words[: MOST_CELL - 1] + "…"))
 
 
+def _class(name: str) -> str:
+    return f' class="{name}"' if name else ""
+
+
 def _code(words: str, kind: str = "") -> str:
-    return f"<code{f' class={kind}' if kind else ''}>{safe(words)}</code>" if words else ""
+    return f"<code{_class(kind)}>{safe(words)}</code>" if words else ""
 
 
 def _sentence(words: str, kind: str = "") -> str:
-    return f"<p{f' class={kind}' if kind else ''}>{safe(words)}</p>"
+    return f"<p{_class(kind)}>{safe(words)}</p>"
 
 
 def _title(name: str, rest: str) -> str:
@@ -126,7 +130,7 @@ def table(heads: Iterable[str], count: int, cells: Callable[[int], Cells], what:
 
     def row(tag: str, inside: Iterable[str]) -> str:
         both = zip(inside, named, strict=True)
-        words = (f"<{tag}{f' class={kind}' if kind else ''}>{cell}</{tag}>" for cell, (_, kind) in both)
+        words = (f"<{tag}{_class(kind)}>{cell}</{tag}>" for cell, (_, kind) in both)
         return f"<tr>{''.join(words)}</tr>"
 
     whole = count <= MOST_ROWS
@@ -147,7 +151,7 @@ def lines(found: Iterable[Line]) -> str:
             out.append('<span class="dim">… and more lines, which are not shown</span>')
             break
         spans = ((safe(words), "bad" if style == "bad" else "dim" if style == "dim" else "") for words, style in line)
-        out.append("".join(f'<span class="{kind}">{words}</span>' if kind else words for words, kind in spans))
+        out.append("".join(f"<span{_class(kind)}>{words}</span>" if kind else words for words, kind in spans))
     return "<pre>" + "\n".join(out) + "</pre>"
 
 
@@ -289,7 +293,7 @@ def _(shown: Owners) -> str:
         unknown = "bad" if run.role is Role.UNKNOWN else ""
         return [
             _code(f"{run.pa:#x}"), _code(f"{run.pa + (run.frames << PAGE_SHIFT):#x}"), f"{run.frames:,}",
-            f"<span class={unknown}>{run.role.label}</span>" if unknown else run.role.label,
+            f"<span{_class(unknown)}>{run.role.label}</span>",
             safe(whose(shown.machine, run)) if run.owner or run.refs else "",
         ]  # fmt: skip
 
@@ -305,7 +309,7 @@ def _(shown: Report) -> str:
         found = shown.findings[number]
         return [
             f"{_code(found.rule)} {safe(BY_ID[found.rule].name)}",
-            f"<span class={'bad' if found.severity == 'error' else 'dim'}>{safe(found.severity)}</span>",
+            f"<span{_class('bad' if found.severity == 'error' else '')}>{safe(found.severity)}</span>",
             _code(findings.place(found)), safe(found.message), safe(found.remedy),
         ]  # fmt: skip
 

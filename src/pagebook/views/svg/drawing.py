@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from pagebook.shown import in_notebook
+from pagebook.shown import in_notebook, plain
 from pagebook.views.svg.themes import HATCHES, THEMES, Colours
 
 MARGIN = 24
@@ -190,7 +190,7 @@ class Drawing:
         return y
 
     def __repr__(self) -> str:
-        return f"<Drawing: {self.title}>"
+        return f"<Drawing: {plain(self.title, 160)}>"
 
     _repr_html_ = in_notebook
 
