@@ -1,11 +1,11 @@
 """Run the notebooks of docs/notebooks, every cell in its order, and write again what they show.
 
-    python tools/make_notebooks.py            run all, and write those whose text is stale
+    python tools/make_notebooks.py            run all, and write those that are not as they are now
     python tools/make_notebooks.py --check    run all, show what is stale, write nothing, and exit 1 if there is any
 
 The cells run in IPython itself, which is what runs in the kernel of a notebook, but in this process: there are no
-sockets, no kernel that must be installed, and none that dies.  A cell that raises ends it.  Compared is what people
-read: text, and the words of HTML; how HTML and figures are made may change without a notebook being stale.
+sockets, no kernel that must be installed, and none that dies.  A cell that raises or warns ends it.  Stale is what
+people read, text and the words of HTML and figures; how these look may change without a notebook being stale.
 """
 
 from __future__ import annotations
@@ -85,16 +85,15 @@ def words(cells: list[Cell]) -> list[str]:
 
 
 def stale() -> Iterator[tuple[Path, str, list[str]]]:
-    """Every notebook that shows something old: its path, what it should hold, and the difference as a diff."""
+    """Every notebook that has changed: its path, what it should hold, and as a diff what people read differently."""
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        old = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        old = json.loads(text)
         new = {**old, "cells": list(run(old["cells"], path.name))}
-        before, after = words(old["cells"]), words(new["cells"])
-        counts = [[cell.get("execution_count") for cell in one["cells"]] for one in (old, new)]
-        if before != after or counts[0] != counts[1]:
-            text = json.dumps(new, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-            name = str(path.relative_to(ROOT))
-            yield path, text, list(difflib.unified_diff(before, after, f"{name} (shown)", f"{name} (true)"))
+        right = json.dumps(new, indent=1, ensure_ascii=False, sort_keys=True) + "\n"  # as Jupyter writes it
+        if right != text:
+            before, after, name = words(old["cells"]), words(new["cells"]), str(path.relative_to(ROOT))
+            yield path, right, list(difflib.unified_diff(before, after, f"{name} (shown)", f"{name} (true)"))
 
 
 def main(arguments: list[str]) -> int:
@@ -108,9 +107,9 @@ def main(arguments: list[str]) -> int:
         os.environ["IPYTHONDIR"] = folder
         os.chdir(folder)  # a notebook may write files
         for path, new, diff in stale():
-            found = True
+            found |= bool(diff)
             if check:
-                sys.stdout.writelines(diff or [f"{path.relative_to(ROOT)} was never run\n"])
+                sys.stdout.writelines(diff)
             else:
                 path.write_text(new, encoding="utf-8")
                 print(f"wrote {path.relative_to(ROOT)}")
