@@ -144,6 +144,13 @@ def test_tens_of_thousands_of_runs_are_a_small_cell():
     assert len(html) < MOST and "30,704 of 30,720 runs are not shown" in words(html)
 
 
+def test_memory_in_which_every_frame_is_other_than_the_next_is_the_largest_figure_and_no_more_than_a_megabyte():
+    frames = 64 * 30 * 8
+    ledger = Ledger(Machine("mixed", Memory.anonymous(frames * PAGE, BASE), Spaces()))
+    ledger.holdings[0].role[:] = np.random.default_rng(1).integers(0, 9, frames)
+    assert len(ledger._repr_html_()) < 1_000_000
+
+
 def test_a_table_that_points_at_itself_is_a_sentence():
     memory = Memory.anonymous(PAGE, BASE)
     memory.regions[0].pages[:] = SV39.pte(BASE, V)
