@@ -48,7 +48,7 @@ def boot(
 
     Who wants the kernel itself, to call its functions, takes `pagebook.xv6.boot.boot`.
     """
-    return open(MODEL, _options=ModelOptions(rev, kernel, init, sh, program, ram, nproc))
+    return _look(MODEL, ModelOptions(rev, kernel, init, sh, program, ram, nproc), GuestOptions())
 
 
 def open(
@@ -57,7 +57,6 @@ def open(
     kernel: str | None = None,
     satps: Sequence[int] = (),
     roots: Sequence[tuple[int, str]] = (),
-    _options: ModelOptions | None = None,
 ) -> Machine:
     """One look at the machine that ``target`` names, as on the command line: a file, ``qemu``, ``xv6``, ``rules``.
 
@@ -65,11 +64,14 @@ def open(
     start that nobody tells.  A guest that runs goes on, and this stays as it was found so far as it was read; take
     `targets.opened` to look again.  What is to be said about the look is a warning.  BadTarget, BadFile.
     """
-    options = _options or ModelOptions(kernel=kernel)
-    with targets.opened(target, options, GuestOptions(satps=tuple(satps), roots=tuple(roots))) as found:
+    return _look(target, ModelOptions(kernel=kernel), GuestOptions(satps=tuple(satps), roots=tuple(roots)))
+
+
+def _look(target: str, options: ModelOptions, guest: GuestOptions) -> Machine:
+    with targets.opened(target, options, guest) as found:
         machine = found.settled()
     for remark in found.remarks:
-        warnings.warn(remark, stacklevel=2)
+        warnings.warn(remark, stacklevel=3)
     return machine
 
 
