@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import numpy as np
@@ -69,10 +70,15 @@ SHOWN: dict[str, Callable[[Machine, Machine], Any]] = {
 }
 
 
+def figures(html: str) -> list[str]:
+    """The figures of HTML as SVG."""
+    return [unquote(data) for data in re.findall(r'src="data:image/svg\+xml,([^"]*)"', html)]
+
+
 def words(html: str) -> str:
-    """The words of HTML that is well-formed, as it must be; style is no word."""
-    tree = ElementTree.fromstring(re.sub(r"<style>.*?</style>", "", html, flags=re.S))
-    return " ".join("".join(tree.itertext()).split())
+    """The words of HTML and of its figures, which are well-formed, as they must be; style is no word."""
+    plain = [re.sub(r"<style>.*?</style>", "", one, flags=re.S) for one in (html, *figures(html))]
+    return " ".join(" ".join("".join(ElementTree.fromstring(one).itertext()) for one in plain).split())
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -81,7 +87,8 @@ def test_everything_shows_itself_whole_and_small(name: str, model: Machine, rule
     html = shown._repr_html_()
     assert words(html)
     assert len(html) < MOST
-    assert "<script" not in html and "http" not in html.replace("http://www.w3.org/2000/svg", "")
+    assert all("<script" not in one for one in (html, *figures(html)))
+    assert "http" not in html.replace("http://www.w3.org/2000/svg", "") and html.count("<img") == len(figures(html))
     assert len(repr(shown)) < 250 and "\n" not in repr(shown)
 
 
@@ -175,7 +182,8 @@ def test_what_stands_in_memory_is_never_markup():
     )  # fmt: skip
     for each in shown:
         html = each._repr_html_()
-        assert "<script" not in html and "\u202e" not in html and "\x1b" not in html
+        for one in (html, *figures(html)):
+            assert "<script" not in one and "\u202e" not in one and "\x1b" not in one
         assert words(html) and len(html) < MOST
         assert repr(each).isprintable() and len(repr(each)) < 300
 
@@ -185,19 +193,28 @@ def stripes_machine() -> Machine:
     return Machine("plain", space.table.memory, Spaces([space]))
 
 
-def test_each_colour_of_a_figure_is_given_for_dark_notebooks(model: Machine):
+def test_each_colour_of_a_figure_is_given_for_light_and_for_dark_notebooks(model: Machine):
     html = pagebook.owners(model)._repr_html_() + model.spaces["sh"]._repr_html_()
-    used = set(re.findall(r"var\(--pb-(\w+)", html))
-    dark = set(re.findall(r"--pb-(\w+):", notebook.STYLE))
-    assert {"paper", "ink", "user"} <= used <= dark
+    assert len(figures(html)) == 2
+    for figure in figures(html):
+        light, dark = re.findall(r":root\{(.*?)\}", figure)
+        used = set(re.findall(r"var\(--(\w+)\)", figure))
+        given = [set(re.findall(r"--(\w+):", colours)) for colours in (light, dark)]
+        assert {"paper", "ink", "mono"} <= used and used <= given[0] == given[1] and light != dark
 
 
-def test_two_figures_of_a_notebook_share_no_pattern(model: Machine):
-    drawn = [layout.layout(model, model.spaces[name])._repr_html_() for name in ("init", "sh")]
-    first, second = (set(re.findall(r'id="([^"]+)"', html)) for html in drawn)
-    assert first and second and not first & second
-    for html, ids in zip(drawn, (first, second), strict=True):
-        assert set(re.findall(r"url\(#([^)]+)\)", html)) == ids
+def test_a_notebook_that_is_dark_says_so_to_its_figures():
+    assert "color-scheme:light" in notebook.STYLE
+    (dark,) = re.findall(r"^(.*)\{color-scheme:dark\}$", notebook.STYLE, re.M)
+    assert dark.split(",") == [f"{where} {notebook.OURS}" for where in notebook.DARK]
+
+
+def test_a_figure_is_an_image_of_which_an_untrusted_notebook_strips_nothing(model: Machine):
+    html = layout.layout(model, model.spaces["sh"])._repr_html_()
+    (figure,) = figures(html)
+    assert "<svg" not in html and figure.startswith("<svg ") and figure.endswith("</svg>")
+    assert 'alt="The address space of sh, and where it is in memory: ' in html
+    assert set(re.findall(r"url\(#([^)]+)\)", figure)) == set(re.findall(r"id='([^']+)'", figure)) != set()
 
 
 def test_columns_show_nothing_where_a_row_has_nothing():

@@ -22,10 +22,12 @@ from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = ROOT / "docs" / "notebooks"
 KEPT = ("text/html", "text/plain")
+IMAGE = re.compile(r'<img [^>]*src="data:image/svg\+xml,([^"]*)"/>')
 
 Cell = dict[str, Any]
 
@@ -78,6 +80,7 @@ def words(cells: list[Cell]) -> list[str]:
             for kind in sorted(data):
                 text = "".join(data[kind])
                 if kind == "text/html":
+                    text = IMAGE.sub(lambda image: unquote(image[1]), text)
                     text = re.sub(r"<style.*?</style>|<[^>]*>", "\n", text, flags=re.S)
                     text = re.sub(r"\n\s*", "\n", html.unescape(text).strip())
                 said += [f"cell {number}: {line}\n" for line in text.splitlines()]

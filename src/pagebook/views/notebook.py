@@ -2,15 +2,16 @@
 
 Every text is escaped here, once.  A table shows its first and last rows and says how many it left out, and figures are
 bounded, so that a cell stays small whatever the memory holds; what cannot be read is a sentence.  There is no script.
-Where a notebook is not trusted its style and figures are taken out, and tables and sentences remain.
+Where a notebook is not trusted its style is taken out; tables, figures and sentences remain.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import singledispatch
 from html import escape
-from zlib import crc32
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -42,34 +43,38 @@ MOST_CELL = 500  # letters
 MOST_LINES = 60
 ADDRESSES = {"va", "pa", "pte", "pte_pa", "pfn"}
 
-_DARK = (
+DARK = (
     '[data-jp-theme-light="false"]', '[data-theme="dark"]', 'html[theme="dark"]',
     ".vscode-dark", ".vscode-high-contrast", ".quarto-dark",
 )  # fmt: skip
 """Where a notebook is dark: JupyterLab and nbconvert, Sphinx and marimo, Colab, VS Code, Quarto."""
-
-
 OURS = "div.pagebook.pagebook"
 """The class twice, so that it comes before what notebooks say of their tables and code."""
-
-
-def _variables(theme: str) -> str:
-    return "".join(f"--pb-{name}:{colour};" for name, colour in THEMES[theme].items())
-
-
 STYLE = f"""<style>
-{",".join(f"{where} .pagebook" for where in _DARK)}{{{_variables("dark")}}}
-{OURS}{{max-width:100%;overflow-x:auto}}
-{OURS} svg{{display:block;max-width:min(100%,56rem);height:auto;margin:.5em 0}}
+{OURS}{{color-scheme:light;max-width:100%;overflow-x:auto}}
+{",".join(f"{where} {OURS}" for where in DARK)}{{color-scheme:dark}}
+{OURS} img{{display:block;max-width:min(100%,56rem);height:auto;margin:.5em 0}}
 {OURS} table{{border-collapse:collapse;margin:.5em 0;font-size:90%;table-layout:auto}}
 {OURS} th,{OURS} td{{text-align:left;padding:.15em .7em;vertical-align:top;white-space:nowrap}}
 {OURS} td.sentence{{white-space:normal;min-width:14em}}
 {OURS} td.number,{OURS} th.number{{text-align:right}}
 {OURS} code,{OURS} pre{{background:none;color:inherit;font-family:{FONTS["mono"]};font-size:inherit;padding:0}}
 {OURS} pre{{font-size:90%;line-height:1.3;overflow-x:auto}}
-{OURS} .bad,{OURS} .bad code{{color:var(--pb-bad,{THEMES["light"]["bad"]})}}
+{OURS} .bad,{OURS} .bad code{{color:{THEMES["light"]["bad"]}}}
+{",".join(f"{where} {OURS} .bad,{where} {OURS} .bad code" for where in DARK)}{{color:{THEMES["dark"]["bad"]}}}
 {OURS} .dim{{opacity:.7}}
 </style>"""
+
+
+def _variables(theme: str) -> str:
+    return ":root{" + "".join(f"--{name}:{value};" for name, value in {**THEMES[theme], **FONTS}.items()) + "}"
+
+
+INK = f"<style>{_variables('light')}@media (prefers-color-scheme:dark){{{_variables('dark')}}}</style>"
+"""The colours of a figure, light or dark as the notebook: browsers tell an image the color-scheme of its element."""
+TAG = re.compile("<[^>]*>")
+IN_A_URL = " !$'()*+,-./:;=?@[]_{|}~^"
+"""What may stand as it is in a data URL in quotes; single quotes may, so the tags of a figure have these."""
 
 Cells = Sequence[str]
 """The cells of a row, HTML each."""
@@ -106,11 +111,18 @@ def _title(name: str, rest: str) -> str:
 
 
 def figure(drawing: Drawing) -> str:
-    """A drawing in the colours of the notebook.
+    """A drawing as an image that has all it needs, in the colours of the notebook.
 
-    Its names are its own: two figures of one notebook may not share a pattern.
+    As an image, and not as SVG within the page: what is not trusted is stripped of SVG, but for its words, and two
+    figures of a page would share the names of their patterns.
     """
-    return drawing.svg(HOST, f"pagebook-{crc32((drawing.title + drawing.description).encode()):x}").strip()
+    head, _, rest = drawing.svg(HOST).partition("\n")
+    for name, fonts in FONTS.items():
+        rest = rest.replace(fonts, f"var(--{name})")
+    svg = TAG.sub(lambda tag: tag[0].replace('"', "'"), head + INK + rest.replace("\n", ""))
+    data = quote(svg, safe=IN_A_URL)
+    words = escape(f"{drawing.title}: {drawing.description}" if drawing.description else drawing.title)
+    return f'<img alt="{words}" src="data:image/svg+xml,{data}"/>'
 
 
 def _drawn(draw: Callable[[], Drawing]) -> str:

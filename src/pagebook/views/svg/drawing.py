@@ -194,12 +194,9 @@ class Drawing:
 
     _repr_html_ = in_notebook
 
-    def svg(self, theme: str = "light", names: str = "") -> str:
-        """The drawing as an SVG document; ``theme`` is one of `THEMES`.
-
-        ``names`` starts the names of its patterns, where other drawings stand beside it; else the theme does.
-        """
-        colours, names = THEMES[theme], names or theme
+    def svg(self, theme: str = "light") -> str:
+        """The drawing as an SVG document; ``theme`` is one of `THEMES`."""
+        colours = THEMES[theme]
         width, height = number(self.right + MARGIN), number(self.bottom + MARGIN)
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
@@ -208,26 +205,26 @@ class Drawing:
             f"<desc>{escape(self.description, quote=False)}</desc>",
         ]
         if self._hatches:
-            lines += ["<defs>", *(_pattern(hatch, names, colours) for hatch in sorted(self._hatches)), "</defs>"]
+            lines += ["<defs>", *(_pattern(hatch, theme, colours) for hatch in sorted(self._hatches)), "</defs>"]
         lines.append(f'<rect width="{width}" height="{height}" fill="{colours["paper"]}"/>')
-        lines += [_element(*shape, names, colours) for shape in self._shapes]
+        lines += [_element(*shape, theme, colours) for shape in self._shapes]
         return "\n".join([*lines, "</svg>", ""])
 
 
-def _pattern(hatch: str, names: str, colours: Colours) -> str:
+def _pattern(hatch: str, theme: str, colours: Colours) -> str:
     return (
-        f'<pattern id="{names}-{hatch}" width="6" height="6" patternUnits="userSpaceOnUse">'
+        f'<pattern id="{theme}-{hatch}" width="6" height="6" patternUnits="userSpaceOnUse">'
         f'<path d="{HATCHES[hatch]}" fill="none" stroke="{colours["hatch"]}" stroke-width="0.8"/></pattern>'
     )
 
 
-def _element(tag: str, attributes: dict[str, str], names: str, colours: Colours) -> str:
+def _element(tag: str, attributes: dict[str, str], theme: str, colours: Colours) -> str:
     words, inside = [], attributes.get(CONTENT)
     for name, value in attributes.items():
         if name == CONTENT:
             continue
         if name in ("fill", "stroke"):
-            value = value.replace("url(#", f"url(#{names}-") if value.startswith("url(") else colours.get(value, value)
+            value = value.replace("url(#", f"url(#{theme}-") if value.startswith("url(") else colours.get(value, value)
         elif name == "font-family":
             value = FONTS[value]
         words.append(f'{name}="{value}"')

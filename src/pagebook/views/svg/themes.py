@@ -39,7 +39,7 @@ def role_fill(role: Role) -> str:
 
 
 HOST = "host"
-"""The theme of a page that gives the colours, by the names of CSS; those of ``light`` where it gives none."""
+"""The theme of a document that gives the colours itself, as variables of CSS."""
 
 Colours = dict[str, str]
 """A theme: the colour of each name that the figures use."""
@@ -70,4 +70,4 @@ THEMES: dict[str, Colours] = {
         "page_table": "#e2e2e2",
     },
 }  # fmt: skip
-THEMES[HOST] = {name: f"var(--pb-{name},{colour})" for name, colour in THEMES["light"].items()}
+THEMES[HOST] = {name: f"var(--{name})" for name in THEMES["light"]}
