@@ -31,10 +31,10 @@ class Place(NamedTuple):
 
 
 class Write(NamedTuple):
-    """A PTE that was written: its table, its index there, its values."""
+    """A PTE that was written: its table, its number there, its values."""
 
     table: int
-    index: int
+    number: int
     before: int
     after: int
 
@@ -123,7 +123,8 @@ class Recorder:
         """Put on the tape what was done since the last time, and the moment it led to."""
         changed = self._changed()
         others = [frame for frame in changed if frame not in self._taken]
-        at_once, after = [], []
+        at_once: list[Write] = []
+        after: list[Write] = []
         for write in sorted(self._writes(changed), key=self._order):
             first = next((frame for frame in (_target(write), write.table) if self._is_to_come(frame)), None)
             if first is not None:
@@ -191,7 +192,7 @@ class Recorder:
     def _va(self, write: Write) -> int:
         """The first address that the PTE translates."""
         place = self._tables[write.table]
-        return place.va | write.index << PAGE_SHIFT + place.level * SV39.index_bits
+        return place.va | write.number << PAGE_SHIFT + place.level * SV39.index_bits
 
     def _order(self, write: Write) -> tuple[int, int, int]:
         """By tree, then by address, pointers before what they lead to."""
@@ -214,7 +215,7 @@ class Recorder:
 
     def _pte(self, write: Write) -> None:
         place = self._tables[write.table]
-        pte_pa = write.table + write.index * SV39.pte_bytes
+        pte_pa = write.table + write.number * SV39.pte_bytes
         step = Step(Kind.PTE, pte_pa, write.before, write.after, place.root, place.level, self._va(write))
         self.tape.add(step)
 

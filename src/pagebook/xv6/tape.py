@@ -60,9 +60,9 @@ class Told(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A process as it was: the fields of `Proc`, its parent as a slot."""
+    """A process as it was, in its slot: the fields of `Proc`, its parent as a slot, too."""
 
-    index: int
+    slot: int
     state: State
     pid: int
     name: str
@@ -218,10 +218,11 @@ class Tape:
         """
         k, moment = self._kernel, self._moment(self.position)
         k.kernel_pagetable, k.satp, k.disk = moment.kernel_pagetable, moment.satp, moment.disk
-        k.proc = [Proc(index) for index in range(len(k.proc))]
+        k.proc = [Proc(slot) for slot in range(len(k.proc))]
         for row in moment.processes:
-            parent = None if row.parent is None else k.proc[row.parent]
-            vars(k.proc[row.index]).update(row._asdict() | {"parent": parent})
+            k.proc[row.slot] = Proc(row.slot, *row[1:-2], image=row.image)
+        for row in moment.processes:
+            k.proc[row.slot].parent = None if row.parent is None else k.proc[row.parent]
         found = machine(k)
         known = {space.table.root for space in found.spaces}
         building = [Space(f"new table {root:#x}", k.table(root)) for root in moment.roots if root not in known]
