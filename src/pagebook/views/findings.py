@@ -29,7 +29,7 @@ def text(report: Report, width: int | None = None) -> Iterator[Line]:
         ]
         for line in _wrapped(finding.message, INDENT, width):
             yield [(line, "")]
-        facts = _facts(finding)
+        facts = pte(finding)
         if facts:
             yield [(INDENT + facts, "dim")]
         for line in _wrapped(f"do: {finding.remedy}", INDENT, width):
@@ -52,7 +52,8 @@ def place(finding: Finding) -> str:
     return " ".join(word for word in words if word)
 
 
-def _facts(finding: Finding) -> str:
+def pte(finding: Finding) -> str:
+    """The PTE that it is about, the first one's where it is about several; nothing where there is none."""
     if finding.pte is None or finding.pte_pa is None:
         return ""
     first = "first of them: " if finding.pages > 1 else ""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from pagebook.views.svg.themes import HATCHES, THEMES, Colours
+from pagebook.views.svg.themes import HATCHES, OF_PAGE, THEMES, Colours
 
 MARGIN = 24
 HEADING = 1100  # the widest that a title may be
@@ -190,35 +190,51 @@ class Drawing:
 
     def svg(self, theme: str = "light") -> str:
         """The drawing as an SVG document; ``theme`` is one of `THEMES`."""
-        colours = THEMES[theme]
-        width, height = number(self.right + MARGIN), number(self.bottom + MARGIN)
+        return self._drawn('xmlns="http://www.w3.org/2000/svg"', "", "", theme, THEMES[theme])
+
+    def inline(self, name: str) -> str:
+        """The drawing as a part of a page of HTML, which gives the colours as variables (`themes.variables`).
+
+        ``name`` is the figure's own on that page: all its ids start with it.
+        """
+        title, desc = f"{name}-title", f"{name}-desc"
+        labels = f'aria-labelledby="{title}" aria-describedby="{desc}"'
+        return self._drawn(labels, f' id="{title}"', f' id="{desc}"', name, OF_PAGE)
+
+    @property
+    def width(self) -> float:
+        """How wide the picture is, in pixels where nobody says otherwise."""
+        return self.right + MARGIN
+
+    def _drawn(self, attributes: str, title: str, desc: str, ids: str, colours: Colours) -> str:
+        """The picture; ``ids`` starts the ids of its patterns, the others are attributes of its elements."""
+        width, height = number(self.width), number(self.bottom + MARGIN)
         lines = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-            f'viewBox="0 0 {width} {height}" role="img">',
-            f"<title>{escape(self.title, quote=False)}</title>",
-            f"<desc>{escape(self.description, quote=False)}</desc>",
+            f'<svg {attributes} width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img">',
+            f"<title{title}>{escape(self.title, quote=False)}</title>",
+            f"<desc{desc}>{escape(self.description, quote=False)}</desc>",
         ]
         if self._hatches:
-            lines += ["<defs>", *(_pattern(hatch, theme, colours) for hatch in sorted(self._hatches)), "</defs>"]
+            lines += ["<defs>", *(_pattern(hatch, ids, colours) for hatch in sorted(self._hatches)), "</defs>"]
         lines.append(f'<rect width="{width}" height="{height}" fill="{colours["paper"]}"/>')
-        lines += [_element(*shape, theme, colours) for shape in self._shapes]
+        lines += [_element(*shape, ids, colours) for shape in self._shapes]
         return "\n".join([*lines, "</svg>", ""])
 
 
-def _pattern(hatch: str, theme: str, colours: Colours) -> str:
+def _pattern(hatch: str, ids: str, colours: Colours) -> str:
     return (
-        f'<pattern id="{theme}-{hatch}" width="6" height="6" patternUnits="userSpaceOnUse">'
+        f'<pattern id="{ids}-{hatch}" width="6" height="6" patternUnits="userSpaceOnUse">'
         f'<path d="{HATCHES[hatch]}" fill="none" stroke="{colours["hatch"]}" stroke-width="0.8"/></pattern>'
     )
 
 
-def _element(tag: str, attributes: dict[str, str], theme: str, colours: Colours) -> str:
+def _element(tag: str, attributes: dict[str, str], ids: str, colours: Colours) -> str:
     words, inside = [], attributes.get(CONTENT)
     for name, value in attributes.items():
         if name == CONTENT:
             continue
         if name in ("fill", "stroke"):
-            value = value.replace("url(#", f"url(#{theme}-") if value.startswith("url(") else colours.get(value, value)
+            value = value.replace("url(#", f"url(#{ids}-") if value.startswith("url(") else colours.get(value, value)
         elif name == "font-family":
             value = FONTS[value]
         words.append(f'{name}="{value}"')

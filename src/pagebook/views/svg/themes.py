@@ -67,3 +67,11 @@ THEMES: dict[str, Colours] = {
         "page_table": "#e2e2e2",
     },
 }  # fmt: skip
+
+OF_PAGE: Colours = {name: f"var(--{name.replace('_', '-')})" for name in THEMES["light"]}
+"""The colours of a figure inside a page of HTML, by the names under which the page has them."""
+
+
+def variables(theme: str) -> str:
+    """A theme as CSS: what a page declares for the figures inside it."""
+    return " ".join(f"--{name.replace('_', '-')}: {colour};" for name, colour in THEMES[theme].items())
