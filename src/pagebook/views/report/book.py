@@ -31,17 +31,15 @@ def book(found: Found) -> Html:
 def _roles(found: Found) -> Html:
     counts = found.ledger.counts()
     total = sum(counts.values())
-    rows = [
-        row(
-            role.label, f"{counts[role]:,}", about(counts[role] << PAGE_SHIFT), _share(counts[role], total), WORDS[role]
-        )
-        for role in ROLE_ORDER
-        if counts[role]
-    ]
-    foot = row("all of RAM", f"{total:,}", about(total << PAGE_SHIFT), _share(total, total), "each frame in one role")
+    rows = [_row(role.label, counts[role], total, WORDS[role]) for role in ROLE_ORDER if counts[role]]
+    foot = _row("all of RAM", total, total, "each frame in one role")
     return element(
         "div", table(("role", "frames", "bytes", "share", "what that is"), rows, "Frames by role", foot), class_="roles"
     )
+
+
+def _row(name: str, count: int, total: int, words: str) -> Html:
+    return row(name, f"{count:,}", about(count << PAGE_SHIFT), _share(count, total), words)
 
 
 def _share(count: int, total: int) -> str:

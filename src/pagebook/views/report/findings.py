@@ -1,4 +1,4 @@
-"""What the checks found, rule by rule: where it is, what to do, the rule's own story, and the walk to the first place."""
+"""What the checks found, rule by rule: where it is, what to do, the rule's own story, the walk to the first place."""
 
 from __future__ import annotations
 

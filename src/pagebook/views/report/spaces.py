@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 
 import numpy as np
@@ -23,7 +23,7 @@ MOST_ROWS = 1000  # of the table of all spaces
 MOST_RUNS = 400  # of one space
 MOST_PROBLEMS = 50
 FEW = 6  # spaces that are shown unfolded
-FEW_RUNS = 100  # and runs of them
+FEW_RUNS = 24  # and runs of them
 HEADS = ("name", "pid", "state", "size", "root", "pages mapped", "runs", "own frames", "findings")
 
 Progress = Callable[[int], None]
@@ -35,9 +35,9 @@ class Spaces:
     def __init__(self, found: Found, room: Room) -> None:
         self._found = found
         self._wrong = Counter(one.space for one in found.checked.findings) if found.checked else Counter()
-        names = (short(space.name, MOST_NAME) for space in found.machine.spaces)
-        self._rows = [(name, cells) for name, cells in zip(names, islice(_cells(found, self._wrong), MOST_ROWS))]
-        self._rows = self._rows[: len(list(room.first(self._table(set(range(len(self._rows)))), MOST_ROWS)))]
+        self._rows = list(islice(_cells(found, self._wrong), MOST_ROWS))
+        longest = self._table(range(len(self._rows)))
+        self._rows = self._rows[: len(list(room.first(longest, MOST_ROWS)))]
         self._numbers = {space.name: at for at, space in enumerate(found.machine.spaces[: len(self._rows)])}
 
     def link(self, name: str) -> str | None:
@@ -56,7 +56,7 @@ class Spaces:
             if not room.takes(part):
                 break
             parts[number] = part
-        listed = table(HEADS, self._table(set(parts)), "Every address space")
+        listed = table(HEADS, self._table(parts), "Every address space")
         return joined((listed, *self._left_out(len(parts)), *(parts[number] for number in sorted(parts))))
 
     def _left_out(self, parts: int) -> Iterator[Html]:
@@ -73,9 +73,9 @@ class Spaces:
         about = set(self._wrong) | {walk.space.name for walk in self._found.walks}
         return sorted(range(len(self._rows)), key=lambda at: self._found.machine.spaces[at].name not in about)
 
-    def _table(self, told: set[int]) -> Iterator[Html]:
+    def _table(self, told: Collection[int]) -> Iterator[Html]:
         """The rows; a name leads to its space where that is told."""
-        for number, (name, cells) in enumerate(self._rows):
+        for number, (name, *cells) in enumerate(self._rows):
             if number in told:
                 yield row(element("a", name, href=f"#space-{number}"), *cells)
             else:
@@ -102,10 +102,11 @@ class Spaces:
 
 
 def _cells(found: Found, wrong: Counter[str | None]) -> Iterator[tuple[str, ...]]:
-    """What the table says of each space beside its name."""
+    """What the table says of each space."""
     own = _own(found.ledger)
     for number, (space, scanned) in enumerate(zip(found.machine.spaces, found.ledger.scans, strict=True)):
         yield (
+            short(space.name, MOST_NAME),
             "" if space.pid is None else str(space.pid),
             short(space.state or "", MOST_NAME),
             "" if space.size is None else f"{space.size:#x}",

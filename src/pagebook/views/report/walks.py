@@ -34,7 +34,7 @@ def _walk(walk: Explanation, number: int) -> Html:
     return element(
         "section",
         element("h3", title(walk)),
-        element("p", element("strong", verdict[0]), f" {verdict[1]}", class_="verdict bad" if bad else "verdict"),
+        element("p", element("strong", f"{verdict[0]}: "), verdict[1], class_="verdict bad" if bad else "verdict"),
         markup.facts(reasons),
         markup.figure(steps.walk(walk, reasons=False), f"walk-{number}-steps"),
         *_directories(walk, number),
