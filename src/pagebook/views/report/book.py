@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pagebook.ledger import Role
-from pagebook.units import PAGE_SHIFT
+from pagebook.units import PAGE_SHIFT, size_text
 from pagebook.views.report.found import Found
 from pagebook.views.report.markup import Html, element, figure, joined, row, table
 from pagebook.views.svg import book as drawn
-from pagebook.views.svg.layout import about
 from pagebook.views.svg.themes import ROLE_ORDER
 
 WORDS = {
@@ -39,7 +38,7 @@ def _roles(found: Found) -> Html:
 
 
 def _row(name: str, count: int, total: int, words: str) -> Html:
-    return row(name, f"{count:,}", about(count << PAGE_SHIFT), _share(count, total), words)
+    return row(name, f"{count:,}", size_text(count << PAGE_SHIFT), _share(count, total), words)
 
 
 def _share(count: int, total: int) -> str:

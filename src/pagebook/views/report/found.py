@@ -14,8 +14,8 @@ from pagebook.views.report.markup import Html
 
 MOST_BYTES = 4 << 20
 """A report is never larger."""
-RESERVED = 256 << 10
-"""Bytes of it for what always stands there and does not grow with the machine."""
+RESERVED = 64 << 10
+"""Bytes of it for its frame: the style, the headings, the sentences that say what was left out."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,11 @@ class Room:
             return False
         self.left -= size
         return True
+
+    def held(self, part: Html) -> Html:
+        """A part that is always there, as its size is bounded; it takes its room before the others."""
+        self.left -= len(part.encode())
+        return part
 
     def first(self, parts: Iterable[Html], most: int) -> Iterator[Html]:
         """As many of the parts as have room, ``most`` of them if there are more."""

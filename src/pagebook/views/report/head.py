@@ -35,7 +35,7 @@ def head(found: Found, room: Room) -> Html:
         ("made by", f"pagebook {__version__}, Python {platform.python_version()}"),
         ("with", code(about.command)),
     ]
-    return joined((facts(rows), _remarks(found, room)))
+    return joined((room.held(facts(rows)), _remarks(found, room)))
 
 
 def _regions(machine: Machine) -> Iterator[Html]:

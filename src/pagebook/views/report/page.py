@@ -23,15 +23,16 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-a
 def page(found: Found, progress: Progress) -> Html:
     """The report; ``progress`` is called with how many of its parts are done, of `parts` in all."""
     room = Room()
-    listed = Spaces(found, room)
+    memory = room.held(book(found))
+    progress(1)
     top = head(found, room)
+    listed = Spaces(found, room)
     progress(1)
     sections = {"walks": ("Walks", walks(found, room))} if found.walks else {}
     progress(1)
     sections["findings"] = ("Findings", findings(found, room, listed.link))
     progress(1)
-    sections["memory"] = ("Physical memory", book(found))
-    progress(1)
+    sections["memory"] = ("Physical memory", memory)
     sections["spaces"] = ("Address spaces", listed.told(room, progress))
     name = f"{short(found.machine.name, MOST_NAME)}: a report"
     body = element(

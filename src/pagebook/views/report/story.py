@@ -15,11 +15,12 @@ BELOW = 2  # levels by which a heading of the page is lower in a report
 
 
 def story(id: str, told: Collection[str]) -> Html:
-    """What the page of a rule says below its title; links lead to rules that are ``told`` in the same report."""
+    """What the page of a rule says below its summary; links lead to rules that are ``told`` in the same report."""
     from markdown_it import MarkdownIt
 
     reader = MarkdownIt("commonmark", {"html": False})
-    tokens = reader.parse(page(id).partition("\n")[2])
+    text = page(id)
+    tokens = reader.parse(text[text.index("\n## ") :])
     for token in tokens:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{int(token.tag[1]) + BELOW}"
