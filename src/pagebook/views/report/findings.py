@@ -9,8 +9,10 @@ from pagebook.checks.looks import Report
 from pagebook.checks.registry import BY_ID
 from pagebook.checks.rule import Finding
 from pagebook.errors import PagebookError
+from pagebook.explain import explain, regime_of
 from pagebook.machine import Machine
-from pagebook.views import facts
+from pagebook.mmu import Kind, Mmu
+from pagebook.views import access
 from pagebook.views import findings as views
 from pagebook.views.report.found import Found, Room
 from pagebook.views.report.markup import Html, code, element, figure, folded, joined, row, short, table
@@ -74,15 +76,19 @@ def _finding(finding: Finding, link: Link) -> Html:
 
 
 def _place(machine: Machine, several: list[Finding]) -> Iterator[Html]:
-    """The walk to the first finding that has a virtual address, where there is such a walk."""
+    """The walk of a load at the first finding that has a virtual address, if it reads any PTE."""
     first = next((one for one in several if one.va is not None and one.space is not None), None)
     if first is None or first.va is None:
         return
     try:
-        drawn = directories.directories(facts.walk(machine.space(first.space), first.va))
-    except PagebookError:  # an address that no walk starts from; the sentence above says so
+        space = machine.space(first.space)
+        found = explain(Mmu(machine.memory), space, regime_of(space), Kind.LOAD, first.va)
+    except PagebookError:  # the space has gone since then
         return
-    yield folded(f"The walk to {short(views.place(first))}", figure(drawn, f"{first.rule}-walk"))
+    led = access.walk(found, found.pages[0]) if found.pages else None
+    if led:
+        drawn = figure(directories.directories(led), f"{first.rule}-walk")
+        yield folded(f"The walk of a load at {short(views.place(first))}", drawn)
 
 
 def _asked(report: Report) -> Html:

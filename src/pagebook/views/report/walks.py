@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pagebook.errors import PagebookError
 from pagebook.explain import Explanation
-from pagebook.views import access, facts
+from pagebook.views import access
 from pagebook.views.report import markup
 from pagebook.views.report.found import Found, Room
 from pagebook.views.report.markup import MOST_NAME, Html, element, folded, joined, short
@@ -44,16 +43,11 @@ def _walk(walk: Explanation, number: int) -> Html:
 
 
 def _directories(walk: Explanation, number: int) -> Iterator[Html]:
-    """The figure of each page that is touched, where PTEs are read."""
-    if walk.regime.priv == "M":
-        return
+    """The figure of each page that is touched; of none for which no PTE is read."""
     for page, part in enumerate(walk.pages, 1):
-        try:
-            yield markup.figure(
-                directories.directories(facts.walk(walk.space, part.va)), f"walk-{number}-directories-{page}"
-            )
-        except PagebookError as error:
-            yield element("p", f"There is no figure of the page directories: {short(str(error))}", class_="left-out")
+        led = access.walk(walk, part)
+        if led:
+            yield markup.figure(directories.directories(led), f"walk-{number}-directories-{page}")
 
 
 def _text(walk: Explanation) -> Iterator[Html]:
