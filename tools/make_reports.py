@@ -23,7 +23,7 @@ from pagebook.cli import main as pagebook
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "reports"
 HELD = {
-    "model": "--walk sh:0x2ff8 --walk sh:0xffe --access store --size 4 -o -",
+    "model": "--walk sh:0x2ff8 --walk sh:0x1ffe --access store --size 4 -o -",
     "rules": "rules --walk reserved-bits:0x401000 --walk 0x1000000000000000 -o -",
 }
 """What follows ``pagebook report``, by the name of the outline."""
