@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from itertools import groupby
 
 from pagebook.checks.looks import Report
@@ -33,7 +33,7 @@ def findings(found: Found, room: Room, link: Link) -> Html:
     told = list(room.first((_rule(found.machine, report, id, several, link) for id, several in by_rule), len(by_rule)))
     left = [id for id, _ in by_rule[len(told) :]]
     more = element("p", f"There was no room to tell of {', '.join(left)}.", class_="left-out") if left else ""
-    return joined((element("p", said(report)), *told, more, _asked(report)))
+    return joined((element("p", said(report)), *told, more, _asked(report, {id for id, _ in by_rule[: len(told)]})))
 
 
 def total(report: Report) -> int:
@@ -91,7 +91,9 @@ def _place(machine: Machine, several: list[Finding]) -> Iterator[Html]:
         yield folded(f"The walk of a load at {short(views.place(first))}", drawn)
 
 
-def _asked(report: Report) -> Html:
-    rows = [row(id, BY_ID[id].name, BY_ID[id].summary, str(BY_ID[id].severity)) for id in report.rules]
+def _asked(report: Report, told: Collection[str]) -> Html:
+    """Every rule; a link to one that no section tells of leads here."""
+    rules = [BY_ID[id] for id in report.rules]
+    rows = [row(r.id, r.name, r.summary, str(r.severity), id=None if r.id in told else r.id) for r in rules]
     listed = table(("rule", "name", "what it asks for", "severity"), rows, "Rules that were asked")
     return folded(f"The {count_text(len(report.rules), 'rule')} that were asked", listed)

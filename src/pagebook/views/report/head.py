@@ -48,7 +48,8 @@ def _regions(machine: Machine) -> Iterator[Html]:
 def _harts(machine: Machine) -> Iterator[Html]:
     for hart in machine.harts[:MOST_HARTS]:
         satp = "satp not known" if hart.satp is None else f"satp {hart.satp:#x}{_uses(machine, hart)}"
-        yield element("div", f"hart {hart.number}: {satp}{f', in {hart.privilege}' if hart.privilege else ''}")
+        mode = f", in {short(hart.privilege, MOST_NAME)}" if hart.privilege else ""
+        yield element("div", f"hart {hart.number}: {satp}{mode}")
     if len(machine.harts) > MOST_HARTS:
         yield element("div", f"and {len(machine.harts) - MOST_HARTS:,} more harts")
 

@@ -28,7 +28,8 @@ def page(found: Found, progress: Progress) -> Html:
     top = head(found, room)
     listed = Spaces(found, room)
     progress(1)
-    sections = {"walks": ("Walks", walks(found, room))} if found.walks else {}
+    walked, told = walks(found, room)
+    sections = {"walks": ("Walks", walked)} if found.walks else {}
     progress(1)
     sections["findings"] = ("Findings", findings(found, room, listed.link))
     progress(1)
@@ -38,7 +39,7 @@ def page(found: Found, progress: Progress) -> Html:
     body = element(
         "body",
         element("a", "skip to the findings", href="#findings", class_="skip"),
-        element("header", element("h1", name), _glance(found), top),
+        element("header", element("h1", name), _glance(found, told), top),
         element("main", *(_section(id, title, part) for id, (title, part) in sections.items())),
         element("footer", element("p", _foot())),
     )
@@ -72,16 +73,17 @@ def style() -> str:
     return text
 
 
-def _glance(found: Found) -> Html:
-    """The report in a few words, each of which leads to its part."""
-    return element("nav", element("ul", *(element("li", one) for one in _words(found))), aria_label="Parts")
+def _glance(found: Found, told: int) -> Html:
+    """The report in a few words, each of which leads to its part; ``told`` of the walks have one."""
+    return element("nav", element("ul", *(element("li", one) for one in _words(found, told))), aria_label="Parts")
 
 
-def _words(found: Found) -> Iterator[Html]:
+def _words(found: Found, told: int) -> Iterator[Html]:
     for number, walk in enumerate(found.walks, 1):
         bad = walk.outcome.rule is not None
-        verdict = "faults" if bad else "is allowed"
-        yield element("a", f"{title(walk)} {verdict}", href=f"#walk-{number}", class_="bad" if bad else None)
+        words = f"{title(walk)} {'faults' if bad else 'is allowed'}"
+        to = f"#walk-{number}" if number <= told else "#walks"
+        yield element("a", words, href=to, class_="bad" if bad else None)
     count = total(found.checked) if found.checked else 0
     said = "nothing checked" if found.checked is None else count_text(count, "finding") if count else "no findings"
     yield element("a", said, href="#findings", class_="bad" if count else None)

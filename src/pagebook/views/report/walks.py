@@ -13,12 +13,12 @@ from pagebook.views.svg import directories, steps
 from pagebook.views.text import count_text
 
 
-def walks(found: Found, room: Room) -> Html:
-    """A section for each walk."""
+def walks(found: Found, room: Room) -> tuple[Html, int]:
+    """A section for each walk that has room, and how many those are."""
     told = list(room.first((_walk(one, number) for number, one in enumerate(found.walks, 1)), len(found.walks)))
     left = len(found.walks) - len(told)
     more = element("p", f"{count_text(left, 'walk')} had no room.", class_="left-out") if left else ""
-    return joined((*told, more))
+    return joined((*told, more)), len(told)
 
 
 def title(walk: Explanation) -> str:

@@ -24,6 +24,8 @@ FONTS = {
     "mono": "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
     "sans": "'DejaVu Sans', Verdana, Arial, sans-serif",
 }
+NARROWEST = 0.45  # of all characters, in font sizes
+MOST_TITLE, MOST_DESCRIPTION = 200, 4000  # characters; both are read aloud
 _NARROW, _WIDE = "ijl.,:;'|!()[]/ -It1fr", "mwMW%@—…"
 _LETTERS_END = 0x530  # Latin, Greek and Cyrillic are below, and monospaced in the usual fonts
 
@@ -47,7 +49,7 @@ def text_width(text: str, size: float = SIZE, font: str = "mono", bold: bool = F
     """How wide a text is at most, in the fonts that browsers take."""
     if font == "mono":
         return len(text) * size * MONO_WIDTH
-    widths = (0.45 if c in _NARROW else 1.0 if c in _WIDE else 0.8 if c.isupper() else 0.66 for c in text)
+    widths = (NARROWEST if c in _NARROW else 1.0 if c in _WIDE else 0.8 if c.isupper() else 0.66 for c in text)
     return sum(widths) * size * (1.08 if bold else 1)
 
 
@@ -56,9 +58,15 @@ def cut(text: str, room: float, size: float = SIZE, font: str = "mono", bold: bo
     text = printable(text)
     if text_width(text, size, font, bold) <= room:
         return text
+    text = text[: int(room / (size * NARROWEST)) + 1]  # a name from a file may be as long as the file
     while text and text_width(text + "…", size, font, bold) > room:
         text = text[:-1]
     return text + "…" if text else ""
+
+
+def _start(text: str, most: int) -> str:
+    """A text, or its start with an ellipsis where it has more than ``most`` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def wrap(text: str, room: float, size: float = SIZE, font: str = "sans") -> list[str]:
@@ -82,8 +90,8 @@ class Drawing:
     """A figure: its title, what it shows in a sentence for those who cannot see it, and its shapes."""
 
     def __init__(self, title: str, description: str) -> None:
-        self.title = printable(title)
-        self.description = printable(description)
+        self.title = printable(_start(title, MOST_TITLE))
+        self.description = printable(_start(description, MOST_DESCRIPTION))
         self.right = self.bottom = 0.0
         self._shapes: list[tuple[str, dict[str, str]]] = []  # a tag and its attributes
         self._hatches: set[str] = set()
