@@ -101,6 +101,7 @@ nightly: $(READY_DEV)
 docs: $(READY_DEV)
 	$(BIN)/python tools/make_docs.py
 	$(BIN)/python tools/make_figures.py
+	$(BIN)/python tools/make_reports.py
 
 programs:
 	$(MAKE) -C src/pagebook/xv6/programs

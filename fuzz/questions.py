@@ -190,7 +190,8 @@ def of_command_line(words: list[str], rng: random.Random) -> Iterator[Question]:
         ["walk", address, *words], ["walk", address, *words, "--access", "store", "--json"], ["owners", *words],
         ["owners", "0x80000000", *words, "--json"], ["check", *words, "--json"], ["check", *words, "--format", "sarif"],
         ["check", *words], ["diff", words[0], *words], ["translate", address, "0", "--target", *words],
-        ["roots", words[0], "--json"], ["fault", *words, "--scause", "13", "--stval", address, "--sepc", "0x80000000"],
+        ["roots", words[0], "--json"], ["report", *words, "--walk", address, "-o", "-"],
+        ["fault", *words, "--scause", "13", "--stval", address, "--sepc", "0x80000000"],
     )  # fmt: skip
     for verb in rng.sample(verbs, 3):
         yield "cli " + verb[0], lambda verb=verb: _call(verb)
