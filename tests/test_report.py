@@ -648,6 +648,17 @@ def test_help_fits_a_terminal_of_80_columns() -> None:
     assert max(map(len, shown.splitlines())) <= 80 and "..." not in shown
 
 
+def test_every_example_in_the_help_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.core").write_bytes(saved().read_bytes())
+    examples = re.findall(r"^  pagebook (report.*)$", call("report --help").out, re.M)
+    assert len(examples) == 3
+    for words in examples:
+        if " qemu" not in words:
+            call(words).must(0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fault.html", "m.core", "report.html"]
+
+
 def test_the_model_that_every_verb_boots_is_what_is_told() -> None:
     from pagebook.targets import ModelOptions, boot_model
 

@@ -57,7 +57,7 @@ def cli() -> None:
     pagebook check                what is wrong; "rule PB101" tells about a rule
     pagebook pte 0x21fdd0c7       a PTE taken apart; satp does so with satp
     pagebook serve                all of it as a page in the browser
-    pagebook report               all of it as one file, for a bug report or a lecture
+    pagebook report               all of it as one file of HTML, for a bug report
     pagebook quiz                 a table, an access, and a question
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
 

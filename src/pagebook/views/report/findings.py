@@ -43,7 +43,7 @@ def total(report: Report) -> int:
 
 def said(report: Report) -> str:
     """How much was asked and found, in a sentence."""
-    looks = f" What is told stayed through {report.looks} looks at a machine that moves." if report.looks > 1 else ""
+    looks = f" {report.looks} looks at a machine that moves: only what all show is told." if report.looks > 1 else ""
     many = count_text(total(report), "finding") if total(report) else "No findings"
     return f"{many}: {count_text(len(report.rules), 'rule')} asked.{looks}"
 

@@ -24,7 +24,7 @@ MOST_RUNS = 400  # of one space
 MOST_PROBLEMS = 50
 FEW = 6  # spaces that are shown unfolded
 FEW_RUNS = 24  # and runs of them
-HEADS = ("name", "pid", "state", "size", "root", "pages mapped", "runs", "own frames", "findings")
+HEADS = ("name", "pid", "state", "size", "format", "root", "pages mapped", "runs", "own frames", "findings")
 
 Progress = Callable[[int], None]
 
@@ -110,7 +110,8 @@ def _cells(found: Found, wrong: Counter[str | None]) -> Iterator[tuple[str, ...]
             "" if space.pid is None else str(space.pid),
             short(space.state or "", MOST_NAME),
             "" if space.size is None else f"{space.size:#x}",
-            f"{space.table.format.name} {space.table.root:#x}",
+            space.table.format.name,
+            f"{space.table.root:#x}",
             *_mapped(scanned),
             f"{own[number]:,}",
             f"{wrong[space.name]:,}" if wrong[space.name] else "",
