@@ -8,7 +8,7 @@
 # make mutants  put each deliberate fault into a copy of the package; the golden vectors must catch it
 # make guests  boot kernels on QEMU, ours with tables wrong in chosen ways and Debian's Linux, and hold what they say of
 #             their tables against what pagebook finds (fetches qemu-system-misc, a cross compiler, that Linux)
-# make browser  drive the page in Chromium on the model, a saved core and a guest in QEMU (fetches Playwright, chromium,
+# make browser  drive the page in Chromium on the model, a saved core and a guest in QEMU, and open reports (fetches Playwright, chromium,
 #             axe-core by npm if that is there; SHOTS=FOLDER keeps pictures of every view)
 # make fuzz   hostile images, files and answers, every question asked of each (IMAGES and FUZZ_SEED choose)
 # make fuzz-guided  inputs for each reader of outside bytes, guided by what they reach (READERS names some, SECONDS is
