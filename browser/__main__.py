@@ -80,6 +80,7 @@ def model(drive: Drive) -> None:
             views.walk(page, "sh", "0x1008", "store", fault=False)
             views.walk(page, "sh", "0x2ff8", "store", fault=True)
             views.checks(page, None)
+            views.tape(page)
             views.search(page, "trampoline")
             link = page.url
             other = page.context.new_page()
@@ -96,6 +97,7 @@ def model(drive: Drive) -> None:
                 "near": "#view=book&row=2&at=0x87f5e000&sel=0x87f5f000",
                 "spaces": "#view=spaces&space=sh&va=0x1000&level=0", "walk": "#view=walk&space=sh&va=0x1008&step=2",
                 "fault": "#view=walk&space=sh&va=0x2ff8&access=store", "checks": "#view=checks",
+                "time": "#view=time&ops=fork.2,sbrk.3.8192&t=82500", "driven": "#view=book&ops=fork.2&sel=0x87f42000",
             },
         )  # fmt: skip
 
@@ -110,6 +112,7 @@ def core(drive: Drive, folder: Path) -> None:
             views.book(page, hex(lost))
             views.spaces(page, "init")
             views.walk(page, "init", "0x0", "store", fault=True)
+            views.changes(page)
         drive.look(at, "core", {"checks": "#view=checks", "lost": f"#view=book&sel={lost:#x}"})
 
 
@@ -129,6 +132,7 @@ def guest(drive: Drive, folder: Path) -> None:
             space = "hart 0"
             views.book(page, "0x80000000")
             views.spaces(page, space)
+            views.changes(page)
             assert one.counts_on(), "the guest runs on while the page looks"
             control = Control(one, folder)
             try:

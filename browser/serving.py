@@ -20,10 +20,11 @@ PATIENCE = 120.0  # seconds
 
 
 class Served(NamedTuple):
-    """A server that listens: the link it printed, and how many seconds it took from its start."""
+    """A server that listens: the link it printed, how many seconds it took from its start, and its process."""
 
     link: str
     seconds: float
+    pid: int
 
 
 @contextmanager
@@ -39,7 +40,7 @@ def served(*words: str) -> Iterator[Served]:
     if not link:
         raise AssertionError(f"serve {' '.join(words)}: {process.communicate()[1].strip()}")
     try:
-        yield Served(link, time.monotonic() - started)
+        yield Served(link, time.monotonic() - started, process.pid)
     finally:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=PATIENCE)

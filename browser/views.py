@@ -120,6 +120,50 @@ def checks(page: Page, rule: str | None, frame: str = "") -> None:
     settled(page, f"document.querySelector('.card h2')?.textContent.includes('{frame}')", "the way leads to the frame")
 
 
+def tape(page: Page) -> None:
+    """Scrub, step, play and rewind the tape; drive the kernel until a frame is lost, and find it by its finding."""
+    go(page, "#view=time")
+    settled(page, "document.querySelectorAll('.story li').length > 10", "the story is told")
+    steps = int(page.get_attribute("#scrub", "max"))
+    page.fill("#scrub", str(steps // 2))
+    _stands(page, steps // 2)
+    page.locator("main").focus()
+    for key, step in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1)):
+        page.keyboard.press(key)
+        _stands(page, steps // 2 + step)
+    page.keyboard.press("Home")
+    _stands(page, 0)
+    page.keyboard.press("PageDown")
+    page.keyboard.press("PageDown")
+    settled(page, "document.querySelector('.story .current strong')?.textContent === 'kinit'", "a sentence on")
+    page.locator("main").focus()
+    page.keyboard.press(" ")
+    at = int(state(page)["t"])
+    settled(page, f"Number(new URLSearchParams(location.hash.slice(1)).get('t')) > {at + 2}", "the tape plays")
+    page.keyboard.press(" ")
+    settled(page, "document.getElementById('play').textContent.includes('Play')", "the tape pauses")
+    page.select_option("#pace", "sentence")
+    for name in ("fork", "lose"):
+        page.locator(f".operation[data-name={name}] button").click()
+        settled(page, f"document.querySelector('.outcome code')?.textContent.startsWith('{name}')", f"{name} is done")
+        page.keyboard.press("End")
+        settled(page, "!document.getElementById('scrub').disabled && scrub.value === scrub.max", "the tape ends")
+    checks(page, "leaked-frame")
+    page.locator("#when").click()
+    settled(page, "document.getElementById('when').hidden", "the tape can be left")
+
+
+def _stands(page: Page, step: int) -> None:
+    words = f"Step {step:,} of"
+    settled(page, f"document.getElementById('where').textContent.startsWith('{words}')", f"the tape stands at {step}")
+
+
+def changes(page: Page) -> None:
+    """What changed in a guest, or that a file has no time."""
+    go(page, "#view=time")
+    settled(page, "document.querySelector('.time .lead').textContent.length > 20", "it is said what changed")
+
+
 def search(page: Page, words: str) -> None:
     """Search by the keyboard alone, and go to the first place."""
     page.keyboard.press("Escape")

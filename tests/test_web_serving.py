@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.parse
 
 import pytest
@@ -140,3 +141,29 @@ def test_without_a_browser_the_user_is_told_to_open_the_link(monkeypatch, capsys
     monkeypatch.setattr(serving, "serve", lambda looks, listening, told: told("http://127.0.0.1:1/#token=t"))
     hosting.host("xv6", MODEL, "127.0.0.1", 0, browser=True)
     assert "no browser could be opened; open the link in one" in capsys.readouterr().err
+
+
+SLOW = """
+import time
+from pagebook.web import answers
+answers.ANSWERS["rule"] = lambda seen, query: time.sleep(4) or {}
+from pagebook.cli import main
+main()
+"""
+
+
+def test_ctrl_c_while_an_answer_is_being_made_says_nothing_of_it():
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "serve", "--no-browser", "--ram", "4M"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout
+    link = urllib.parse.urlsplit(process.stdout.readline().strip())
+    token = urllib.parse.parse_qs(link.fragment)["token"][0]
+    with socket.create_connection((link.hostname, link.port), timeout=60) as raw:
+        raw.sendall(f"GET /api/rule HTTP/1.1\r\nHost: {link.netloc}\r\nAuthorization: Bearer {token}\r\n\r\n".encode())
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert said == "pagebook: Ctrl-C ends it\n"

@@ -54,6 +54,11 @@ class Chain(NamedTuple):
     frames: FrameArray
     broken: BadFrame | None
 
+    @property
+    def end(self) -> tuple[int, int | None]:
+        """The last frame, 0 when there is none, and where it leads from there if that is no frame."""
+        return (int(self.frames[-1]) if len(self.frames) else 0), (self.broken.pa if self.broken else None)
+
 
 class FreeList:
     """xv6's allocator over the whole pages of [start, stop): last freed, first handed out.

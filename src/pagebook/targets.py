@@ -14,7 +14,6 @@ from pathlib import Path
 
 from pagebook.errors import BadTarget
 from pagebook.examples import rules_machine
-from pagebook.frames import Chain
 from pagebook.guests.choosing import GuestOptions, Reading, read_guest
 from pagebook.machine import Machine
 from pagebook.source import Source
@@ -36,6 +35,7 @@ TORN = (
 )
 
 Progress = Callable[[int], None]
+Powered = Callable[[Kernel], object]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Target:
     """A machine that can be looked at: each `look` is the machine as it is then.
 
     ``live`` when it moves by itself; `frozen` is then a block in which it does not.  ``remarks`` are sentences for the
-    user, added to by every look.  ``careful`` is a look that takes more time, to have free lists whole.
+    user, added to by every look.  ``careful`` is a look that takes more time, to have free lists whole.  ``boot`` boots
+    the model afresh; what it is given is called with the machine before anything runs in it.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Target:
     frozen: Callable[[], AbstractContextManager[None]] = nullcontext
     remarks: list[str] = field(default_factory=list)
     careful: Callable[[], Machine] | None = None
+    boot: Callable[[Powered], Kernel] | None = None
 
     def settled(self) -> Machine:
         """A look in which the free lists are whole, for questions about all frames; with a remark if there is none.
@@ -82,7 +84,7 @@ class Target:
         while len(looks) < LOOKS:
             looks.append(replace(found, chains=tuple(found.free_lists())))
             lowest = page_up(found.free_range[0]) if found.free_range else 0
-            before, ends = ends, [_end(chain) for chain in looks[-1].free_lists()]
+            before, ends = ends, [chain.end for chain in looks[-1].free_lists()]
             if ends == before or all(end in ((0, None), (lowest, None)) for end in ends):
                 return looks[-1]
             time.sleep(PAUSE)
@@ -92,10 +94,10 @@ class Target:
         return max(looks, key=lambda one: sum(len(chain.frames) for chain in one.free_lists()))
 
 
-def boot_model(options: ModelOptions, progress: Progress | None = None) -> Kernel:
+def boot_model(options: ModelOptions, progress: Progress | None = None, powered: Powered | None = None) -> Kernel:
     """Boot the model to its shell's prompt; BadFile, BadTarget, BadAddress or Panic when it cannot be.
 
-    ``progress`` is called with the bytes of RAM just filled.
+    ``progress`` is called with the bytes of RAM just filled, ``powered`` with the machine before anything runs in it.
     """
     return xv6.boot(
         options.rev,
@@ -106,6 +108,7 @@ def boot_model(options: ModelOptions, progress: Progress | None = None) -> Kerne
         sh=read_program(options.sh) if options.sh is not None else None,
         program=_named_program(options.program) if options.program is not None else None,
         progress=progress,
+        powered=powered,
     )
 
 
@@ -140,7 +143,7 @@ def opened(
                 "--satp, --root and --offsets say how to read a guest; the model knows where its tables are"
             )
         model = xv6.machine(boot_model(options, progress))
-        yield Target(model.name, lambda: model)
+        yield Target(model.name, lambda: model, boot=lambda powered: boot_model(options, powered=powered))
         return
     _only_the_kernel(target, options)
     if target == EXAMPLES:
@@ -188,11 +191,6 @@ def _as_machine(
         return found
 
     return Target(name, machine, live, frozen, remarks, (lambda: machine(RESTLESS)) if live else None)
-
-
-def _end(chain: Chain) -> tuple[int, int | None]:
-    """The last frame of a free list, and where it leads from there if that is no frame."""
-    return (int(chain.frames[-1]) if len(chain.frames) else 0), (chain.broken.pa if chain.broken else None)
 
 
 def _read(source: Source, guest: GuestOptions, progress: Progress | None, restless: int = 0) -> Reading:

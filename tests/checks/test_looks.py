@@ -14,6 +14,7 @@ from pagebook.checks import looks
 from pagebook.checks.looks import MOST_FINDINGS, Report, check, confirm
 from pagebook.checks.registry import BY_ID, choose
 from pagebook.errors import BadTarget
+from pagebook.frames import Chain
 from pagebook.machine import Machine
 from pagebook.sv import R, U, W, X
 from pagebook.xv6.boot import boot, machine
@@ -46,6 +47,44 @@ def ids(report: Report) -> list[str]:
 def still() -> Iterator[None]:
     while True:
         yield
+
+
+def cut(cuts: Iterator[int | None], k: Kernel) -> Callable[[], Machine]:
+    """Looks at a kernel that stands still, in which the free list is read up to a frame only, None for all of it."""
+
+    def look() -> Machine:
+        found = machine(k)
+        (whole,) = found.free_lists()
+        return replace(found, chains=(Chain(whole.frames[: next(cuts)], None),))
+
+    return look
+
+
+def test_a_list_that_ends_elsewhere_at_every_look_makes_no_frame_a_lost_one() -> None:
+    """A guest that takes all its frames: under load every one of six looks followed the list into a used frame."""
+    k = forked()
+    report = confirm(cut(iter([40, 90, 70, 20, 60, 30]), k), choose())
+    assert ids(report) == []
+    assert report.torn
+    assert report.looks == looks.LOOKS
+
+
+def test_a_frame_is_lost_when_the_lists_were_whole_often_enough() -> None:
+    k = forked()
+    frame = fresh(k)
+    report = confirm(cut(iter([40, 90, 70, None, None, None]), k), choose())
+    assert [(finding.rule, finding.pa) for finding in report.findings] == [("PB102", frame)]
+    assert not report.torn
+    late = confirm(cut(iter([40, 90, 70, 20, None, None]), k), choose())
+    assert ids(late) == []
+    assert late.torn
+
+
+def test_what_has_nothing_to_do_with_free_lists_is_reported_while_they_move() -> None:
+    k = forked()
+    change(k, named(k, "sh"), DATA, drop=R)
+    report = confirm(cut(iter([40, 90, 70, 20, 60, 30]), k), choose())
+    assert ids(report) == ids(check(machine(k), choose())) != []
 
 
 def test_what_stays_is_reported_after_six_looks_ever_further_apart(naps: list[float]) -> None:

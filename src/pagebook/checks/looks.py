@@ -1,7 +1,8 @@
 """One look at a machine, or several: a machine that moves is looked at until what is found stands still.
 
-A guest that runs changes its tables while they are read, so that one look sees things that never were.  Whatever is not
-found again, row for row, in every further look is dropped.
+A guest that runs changes its tables while they are read, so that one look sees things that never were.  Whatever is
+not found again, row for row, in every further look is dropped.  A free list that is read while frames are taken from it
+ends in the middle, and what it held then seems nobody's: where lists end must be the same in several looks, too.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,13 +26,15 @@ LOOKS = 6
 PAUSE = 0.02  # seconds before the second look; each further pause is three times as long
 GROWTH = 3
 REPEATS = 3  # of a look that failed
+WHOLE = 3  # looks in a row in which the free lists end at the same frames
 
 
 @dataclass(frozen=True)
 class Report:
     """What was found, by rule and place; ``more`` counts for each rule the findings that were too many to list.
 
-    ``rules`` are the ids of those that were asked, ``looks`` how often the machine was looked at.
+    ``rules`` are the ids of those that were asked, ``looks`` how often the machine was looked at.  ``torn`` when the
+    free lists never stood still, so that it is not known what frames are lost.
     """
 
     machine: Machine
@@ -38,14 +42,23 @@ class Report:
     more: dict[str, int]
     rules: tuple[str, ...]
     looks: int = 1
+    torn: bool = False
 
 
 Found = dict[str, list[Hits]]
 
 
+class Seen(NamedTuple):
+    """One look: what each rule found, and where each free list ended."""
+
+    machine: Machine
+    found: Found
+    ends: list[tuple[int, int | None]]
+
+
 def check(machine: Machine, rules: Sequence[Rule]) -> Report:
     """Look once, at a machine that stands still."""
-    return _report(machine, rules, _look(machine, rules), 1)
+    return _report(_look(machine, rules), rules, 1)
 
 
 def confirm(
@@ -60,16 +73,19 @@ def confirm(
 
     Only what every look shows is reported; the first that shows nothing of it ends it.
     """
-    machine = first if first is not None else _steady(look)
-    found = _look(machine, rules)
-    done = 1
-    while done < tries and any(found.values()):
+    seen = _look(first if first is not None else _steady(look), rules)
+    done = whole = 1
+    while done < tries and any(seen.found.values()):
         time.sleep(pause)
         pause *= GROWTH
-        machine_before, machine = machine, _steady(look)
-        found = _still(found, machine_before, _look(machine, rules), machine)
+        before, seen = seen, _look(_steady(look), rules)
+        whole = whole + 1 if seen.ends == before.ends else 1
+        seen = seen._replace(found=_still(before, seen))
         done += 1
-    return _report(machine, rules, found, done)
+    torn = whole < min(done, WHOLE) and any(BY_ID[id].whole_lists for id in seen.found)
+    if torn:
+        seen = seen._replace(found={id: hits for id, hits in seen.found.items() if not BY_ID[id].whole_lists})
+    return _report(seen, rules, done, torn)
 
 
 def _steady(look: Callable[[], Machine]) -> Machine:
@@ -82,7 +98,7 @@ def _steady(look: Callable[[], Machine]) -> Machine:
     return look()
 
 
-def _look(machine: Machine, rules: Sequence[Rule]) -> Found:
+def _look(machine: Machine, rules: Sequence[Rule]) -> Seen:
     """What each rule finds, if anything."""
     evidence = Evidence(machine)
     with np.errstate(over="ignore"):
@@ -91,15 +107,22 @@ def _look(machine: Machine, rules: Sequence[Rule]) -> Found:
             for rule in rules
             if rule.holds_for(machine.guest)
         }
-    return {id: hits for id, hits in found.items() if hits}
+    return Seen(machine, {id: hits for id, hits in found.items() if hits}, [one.end for one in evidence.ledger.chains])
 
 
-def _still(before: Found, then: Machine, after: Found, now: Machine) -> Found:
-    """Of what is found now what was found before as well: the same rule, space, addresses, PTE, fact and mark."""
+def _still(before: Seen, now: Seen) -> Found:
+    """Of what is found now what was found before as well: the same rule, space, addresses, PTE, fact and mark.
+
+    Where the free lists end elsewhere now, what a rule takes from them begins anew.
+    """
     kept: Found = {}
-    for id, hits in after.items():
-        known = np.concatenate([_keys(old, then) for old in before.get(id, [])] or [np.empty(0, np.uint64)])
-        same = [one.kept(np.isin(_keys(one, now), known)) for one in hits]
+    for id, hits in now.found.items():
+        if BY_ID[id].whole_lists and before.ends != now.ends:
+            kept[id] = hits
+            continue
+        old = [_keys(one, before.machine) for one in before.found.get(id, [])]
+        known = np.concatenate(old or [np.empty(0, np.uint64)])
+        same = [one.kept(np.isin(_keys(one, now.machine), known)) for one in hits]
         if rest := [one for one in same if len(one)]:
             kept[id] = rest
     return kept
@@ -113,7 +136,8 @@ def _keys(hits: Hits, machine: Machine) -> npt.NDArray[np.uint64]:
     return keys
 
 
-def _report(machine: Machine, rules: Sequence[Rule], found: Found, looks: int) -> Report:
+def _report(seen: Seen, rules: Sequence[Rule], looks: int, torn: bool = False) -> Report:
+    machine, found, _ = seen
     findings: list[Finding] = []
     more: dict[str, int] = {}
     for id, several in sorted(found.items()):
@@ -126,7 +150,7 @@ def _report(machine: Machine, rules: Sequence[Rule], found: Found, looks: int) -
         if total > MOST_FINDINGS:
             more[id] = total - MOST_FINDINGS
     asked = tuple(rule.id for rule in rules if rule.holds_for(machine.guest))
-    return Report(machine, tuple(findings), more, asked, looks)
+    return Report(machine, tuple(findings), more, asked, looks, torn)
 
 
 def _finding(rule: Rule, hits: Hits, row: np.void, machine: Machine) -> Finding:

@@ -161,6 +161,7 @@ class Rule:
     """One thing that can be wrong: its id, its name, a sentence about it, what to do, and the function that looks.
 
     ``default`` says whether it is asked when nobody chooses, ``guests`` where it holds: everywhere when empty.
+    ``whole_lists`` says that it takes what is on no free list for not free, so that these must have been read whole.
     """
 
     id: str
@@ -171,6 +172,7 @@ class Rule:
     check: Check
     default: bool = True
     guests: tuple[str, ...] = ()
+    whole_lists: bool = False
 
     def holds_for(self, guest: str) -> bool:
         """Whether a machine with this guest is subject to the rule."""

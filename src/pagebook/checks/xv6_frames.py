@@ -320,7 +320,7 @@ RULES = (
     Rule(
         "PB102", "leaked-frame", "Every frame of the allocator is free, or somebody has it.", Severity.ERROR,
         "Look for the path, often an error's, on which kfree is not called; 'pagebook diff' shows when it went.",
-        leaked_frame, guests=XV6,
+        leaked_frame, guests=XV6, whole_lists=True,
     ),
     Rule(
         "PB103", "free-but-mapped", "What is mapped is not on the free list.", Severity.ERROR,

@@ -37,8 +37,8 @@ def host(target: str, model: Model, address: str, port: int, browser: bool) -> N
 
 
 def _tell(link: str, browser: bool) -> None:
+    click.echo("pagebook: Ctrl-C ends it", err=True)
     sys.stdout.write(f"{link}\n")
     sys.stdout.flush()
-    click.echo("pagebook: Ctrl-C ends it", err=True)
     if browser and not webbrowser.open(link):
         click.echo("pagebook: no browser could be opened; open the link in one", err=True)

@@ -15,6 +15,7 @@ from pagebook.cli.opening import Model, opened, say
 from pagebook.cli.output import print_json, print_lines
 from pagebook.cli.words import OK
 from pagebook.errors import BadTarget
+from pagebook.targets import TORN
 from pagebook.views import findings
 
 FOUND = 1
@@ -39,8 +40,8 @@ def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
     """Look once at what stands still, and as often as it takes at what moves."""
     with opened(target, model) as found:
         moves = found.live and not model.get("freeze")
-        report = confirm(found.look, rules) if moves else look_once(found.look(), rules)
-        say(found.remarks)
+        report = confirm(found.settled, rules, found.look()) if moves else look_once(found.look(), rules)
+        say(dict.fromkeys([*found.remarks, *([TORN] if report.torn else [])]))
         if not report.machine.spaces:
             raise BadTarget(f"nothing was checked: {report.machine.name} has no page table yet, or none that was read")
         return report

@@ -23,7 +23,7 @@ from pagebook.files import replacing
 from pagebook.ledger import Ledger
 from pagebook.machine import Machine
 from pagebook.mmu import Extensions, Kind, Mmu
-from pagebook.targets import EXAMPLES, MODEL, Target
+from pagebook.targets import EXAMPLES, MODEL, TORN, Target
 from pagebook.units import size_text
 from pagebook.views.report.found import About, Found
 from pagebook.views.report.page import page
@@ -48,9 +48,10 @@ def report(
         machine = found.settled()
         walks = tuple(_walk(machine, *place, access, hart) for place in places)
         checked = _checked(found, machine, found.live and not frozen)
+        remarks = tuple(dict.fromkeys([*found.remarks, *([TORN] if checked and checked.torn else [])]))
         command = shlex.join(["pagebook", *sys.argv[1:]])
-        about = About(target, command, datetime.now().astimezone(), _how(found, target, frozen), tuple(found.remarks))
-        say(found.remarks)
+        about = About(target, command, datetime.now().astimezone(), _how(found, target, frozen), remarks)
+        say(remarks)
         with count(lambda done: f"writing the report: {done:,} parts") as progress:
             made = page(Found(about, Ledger(machine), checked, walks), progress).encode()
     _write(made, out)
@@ -69,7 +70,7 @@ def _checked(found: Target, machine: Machine, moves: bool) -> Report | None:
     if not machine.spaces:
         return None
     rules = choose()
-    return confirm(found.look, rules, machine) if moves else check(machine, rules)
+    return confirm(found.settled, rules, machine) if moves else check(machine, rules)
 
 
 def _how(found: Target, target: str, frozen: bool) -> str:

@@ -25,7 +25,7 @@ from pagebook.sv import FORMATS, RWX, Satp, V, decode_satp, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, parse_address
 from pagebook.views import data, facts, findings
 from pagebook.views.facts import Names
-from pagebook.web.looks import Look, Looks
+from pagebook.web.looks import Look, Seen
 
 Json = dict[str, Any]
 MOST_USES = 200
@@ -39,6 +39,10 @@ class Query:
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self._given = given
+
+    def has(self, name: str) -> bool:
+        """Whether it is given."""
+        return name in self._given
 
     def text(self, name: str, default: str | None = None) -> str:
         """A word; one without a default must be there."""
@@ -77,9 +81,9 @@ class Query:
         return words[word]
 
 
-def machine(looks: Looks, query: Query) -> Json:
+def machine(seen: Seen, query: Query) -> Json:
     """What there is: regions, spaces, harts, roles and how many frames have each, remarks."""
-    look = looks.now()
+    look = seen.now()
     found, ledger = look.machine, look.ledger
     counts = ledger.counts()
     damage = [f"{name}: {error}" for name, error in ledger.refused.items()]
@@ -88,11 +92,12 @@ def machine(looks: Looks, query: Query) -> Json:
         "generation": look.generation,
         "pagebook": __version__,
         "name": found.name,
-        "target": looks.target.name,
+        "target": seen.name,
         "guest": found.guest,
-        "live": looks.moves,
-        "trouble": looks.trouble,
-        "remarks": [*looks.target.remarks, *damage],
+        "live": seen.moves,
+        "tape": seen.tape,
+        "trouble": seen.trouble,
+        "remarks": [*seen.remarks, *damage],
         "frames": len(look.book),
         "regions": [
             {"base": hex(region.base), "frames": region.size >> PAGE_SHIFT, "name": region.name}
@@ -141,9 +146,9 @@ def _hart(found: Machine, number: int, satp: int | None, privilege: str | None) 
     }
 
 
-def book(looks: Looks, query: Query) -> Json:
+def book(seen: Seen, query: Query) -> Json:
     """The frames from number ``from`` to ``to`` in at most ``cells`` cells."""
-    look = looks.now()
+    look = seen.now()
     cells = look.book.cells(query.number("from", 0), query.number("to", len(look.book)), query.number("cells", 4096))
     return {
         "generation": look.generation,
@@ -156,9 +161,9 @@ def book(looks: Looks, query: Query) -> Json:
     }
 
 
-def frame(looks: Looks, query: Query) -> Json:
+def frame(seen: Seen, query: Query) -> Json:
     """One frame: its role and owner, what the machine calls it, every mapping that leads to it, its bytes."""
-    look = looks.now()
+    look = seen.now()
     found = look.machine
     pa = query.address("pa") & ~PAGE_MASK
     number = look.book.number(pa)
@@ -212,9 +217,9 @@ def _symbols_in(symbols: Mapping[str, int], start: int, stop: int) -> list[str]:
     return [name for _, name in inside[:MOST_SYMBOLS]]
 
 
-def space(looks: Looks, query: Query) -> Json:
+def space(seen: Seen, query: Query) -> Json:
     """One address space: its areas, its runs of mappings, and what no walk can use."""
-    look = looks.now()
+    look = seen.now()
     one = look.machine.space(query.text("name"))
     listed = facts.listing(one, facts.Filter())
     runs = list(islice(listed.runs(), MOST_RUNS + 1))
@@ -229,9 +234,9 @@ def space(looks: Looks, query: Query) -> Json:
     }
 
 
-def table(looks: Looks, query: Query) -> Json:
+def table(seen: Seen, query: Query) -> Json:
     """The PTEs of the table at ``pa``, as one of ``level`` in ``space``: the values, and what each one is."""
-    look = looks.now()
+    look = seen.now()
     one = look.machine.space(query.text("space"))
     fmt = one.table.format
     level, pa = query.number("level", fmt.levels - 1), query.address("pa") & ~PAGE_MASK
@@ -255,7 +260,7 @@ def table(looks: Looks, query: Query) -> Json:
     }
 
 
-def pte(looks: Looks, query: Query) -> Json:
+def pte(seen: Seen, query: Query) -> Json:
     """A PTE taken apart, and where each of its fields stands."""
     fmt = query.one_of("format", {one.name: one for one in FORMATS.values()}, "Sv39")
     value = query.address("value")
@@ -270,9 +275,9 @@ def _extensions(query: Query) -> Extensions:
     return Extensions(not query.flag("svade"), query.flag("svnapot"), query.flag("svpbmt"), query.flag("svrsw60t59b"))
 
 
-def walk(looks: Looks, query: Query) -> Json:
+def walk(seen: Seen, query: Query) -> Json:
     """One access explained, step by step."""
-    look = looks.now()
+    look = seen.now()
     one = look.machine.space(query.text("space"))
     kind = query.one_of("access", {kind.name.lower(): kind for kind in Kind}, "load")
     priv = query.one_of("priv", {"U": "U", "S": "S", "M": "M", "": None}, "")
@@ -289,9 +294,9 @@ def walk(looks: Looks, query: Query) -> Json:
     }
 
 
-def checks(looks: Looks, query: Query) -> Json:
+def checks(seen: Seen, query: Query) -> Json:
     """What is wrong, with the name of each rule that was asked."""
-    report, generation = looks.report()
+    report, generation = seen.report()
     return {
         "generation": generation,
         **findings.data(report),
@@ -299,7 +304,7 @@ def checks(looks: Looks, query: Query) -> Json:
     }
 
 
-def rule(looks: Looks, query: Query) -> Json:
+def rule(seen: Seen, query: Query) -> Json:
     """The page of a rule, as it comes with the package."""
     found = query.one_of("id", BY_ID, "")
     text = (files("pagebook.checks") / "pages" / f"{found.id}.md").read_text(encoding="utf-8")
@@ -320,9 +325,9 @@ MOST_HITS = 40
 MOST_SPACES = 200  # that are asked for an address
 
 
-def search(looks: Looks, query: Query) -> Json:
+def search(seen: Seen, query: Query) -> Json:
     """Where the page can go for a physical address, a frame number, a virtual address or a name."""
-    look = looks.now()
+    look = seen.now()
     words = query.text("q").strip()
     try:
         number = parse_address(words)
@@ -368,7 +373,7 @@ def _by_name(found: Machine, words: str) -> Any:  # noqa: ANN401
                 yield Hit("walk", f"{space_name}: {name}, a symbol at {value:#x}", space_name, hex(value), None)
 
 
-ANSWERS: dict[str, Callable[[Looks, Query], Json]] = {
+ANSWERS: dict[str, Callable[[Seen, Query], Json]] = {
     "machine": machine,
     "book": book,
     "frame": frame,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
+from pathlib import PurePath
 from typing import Any
 
 from starlette.applications import Starlette
@@ -15,22 +17,43 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pagebook.errors import PagebookError
-from pagebook.web import answers
+from pagebook.web import answers, taping
 from pagebook.web.gate import API, Gate
-from pagebook.web.looks import Looks
+from pagebook.web.looks import Looks, Seen
+from pagebook.web.tapes import Tapes
 
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 INDEX = "index.html"
-Answer = Callable[[Looks, answers.Query], answers.Json]
+Answer = Callable[[answers.Query], answers.Json]
 
 
 def make_app(looks: Looks, address: str, port: int, token: str) -> Gate:
     """The application that answers for ``looks``, behind its gate: an ASGI app."""
-    routes = [Route(f"{API}{name}", _answering(answer, looks)) for name, answer in answers.ANSWERS.items()]
+    routes = [Route(f"{API}{name}", _answering(answer)) for name, answer in _answers(looks).items()]
     routes += [Route("/" if name == INDEX else f"/{name}", _file(name, data)) for name, data in page_files().items()]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed})
     app.router.redirect_slashes = False
     return Gate(app, address, port, token)
+
+
+def _answers(looks: Looks) -> dict[str, Answer]:
+    """What each path answers: of the target as it is now, or of the tape's machine where a question names a step."""
+    tapes = Tapes(looks.target)
+
+    def at_its_time(answer: Callable[[Seen, answers.Query], answers.Json]) -> Answer:
+        def found(query: answers.Query) -> answers.Json:
+            if not query.has("ops") and not query.has("t"):
+                return answer(looks, query)
+            with tapes.at(query.text("ops", ""), query.number("t", 0) if query.has("t") else None) as played:
+                return answer(played, query)
+
+        return found
+
+    return {name: at_its_time(answer) for name, answer in answers.ANSWERS.items()} | {
+        "tape": lambda query: taping.tape(tapes, query),
+        "steps": lambda query: taping.steps(tapes, query),
+        "changes": lambda query: taping.changes(looks, query),
+    }
 
 
 def page_files() -> dict[str, bytes]:
@@ -42,10 +65,10 @@ def page_files() -> dict[str, bytes]:
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _answering(answer: Answer, looks: Looks) -> Endpoint:
+def _answering(answer: Answer) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            found = await run_in_threadpool(answer, looks, answers.Query(request.query_params))
+            found = await run_in_threadpool(answer, answers.Query(request.query_params))
         except PagebookError as error:
             return _json({"error": str(error)}, 400)
         return _json(found)
@@ -71,4 +94,6 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return _json({"error": f"pagebook made a mistake: {type(error).__name__}; please report it"}, 500)
+    *_, last = traceback.extract_tb(error.__traceback__)
+    where = f"{PurePath(last.filename).name}:{last.lineno}"
+    return _json({"error": f"pagebook made a mistake: {type(error).__name__} at {where}; please report it"}, 500)

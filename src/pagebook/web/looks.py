@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from functools import cached_property
+from itertools import islice
+from typing import NamedTuple, Protocol
 
 from pagebook.checks.looks import Report, check, confirm
 from pagebook.checks.registry import choose
+from pagebook.diff import Difference, compare
 from pagebook.errors import PagebookError
 from pagebook.ledger import Ledger
 from pagebook.machine import Machine
-from pagebook.targets import Target
+from pagebook.targets import TORN, Target
+from pagebook.views import changes
+from pagebook.views.text import Line
 from pagebook.web.book import Book
 
 LEAST_PAUSE = 0.25  # seconds between two looks
 SHARE = 4  # and that many times as long as the last one took
 CHECKED = 3.0  # seconds that findings of a guest that moves are kept: they take several looks
+REMEMBERED = 300.0  # seconds that changes are kept
+MOST_CHANGES = 1000
+MOST_LINES = 60  # of one change
 
 
 class Look:
@@ -40,6 +49,11 @@ class Look:
         return Book(self._ledger)
 
     @property
+    def is_counted(self) -> bool:
+        """Whether the ledger of this look was made when it was looked."""
+        return "_ledger" in vars(self)
+
+    @property
     def ledger(self) -> Ledger:
         """The ledger of this look, made once however many ask."""
         with self._lock:
@@ -52,17 +66,52 @@ class Look:
             return self._book
 
 
-class Looks:
-    """The looks at a target.  ``moves`` says whether there is ever a second one.
+class Seen(Protocol):
+    """What answers are made of: a look, and what the checks find in it.
 
-    ``trouble`` is why the last attempt at a look failed, or nothing: what is kept is then older.  The methods may be
-    called from several threads.
+    ``name`` is the target's, ``remarks`` what is to be said of it; ``moves`` says whether there will be another look,
+    and ``trouble`` is why the last attempt at one failed, or nothing: what is kept is then older.  ``tape`` says
+    whether there is a tape of it.
+    """
+
+    name: str
+    remarks: list[str]
+    moves: bool
+    trouble: str
+    tape: bool
+
+    def now(self) -> Look:
+        """The look."""
+        ...
+
+    def report(self) -> tuple[Report, int]:
+        """What the checks find, and the generation they were asked of."""
+        ...
+
+
+class Change(NamedTuple):
+    """What differed between two looks, in lines; ``at`` is when the second one was, in seconds since 1970."""
+
+    at: float
+    generation: int
+    lines: tuple[Line, ...]
+
+
+class Looks:
+    """The looks at a target, and what changed between them in the last minutes.
+
+    The methods may be called from several threads.
     """
 
     def __init__(self, target: Target, moves: bool) -> None:
         self.target = target
+        self.name = target.name
+        self.remarks = target.remarks
         self.moves = moves
+        self.tape = target.boot is not None
         self.trouble = ""
+        self.started = time.time()
+        self.changes: deque[Change] = deque(maxlen=MOST_CHANGES)
         self._looking = threading.RLock()
         self._report: Report | None = None
         self._checked = 0.0
@@ -77,6 +126,8 @@ class Looks:
                 try:
                     fresh = self._look(self._kept.generation + 1)
                     _ = fresh.book
+                    if self._kept.is_counted:  # what is counted only now is no more as it was
+                        self._remember(compare(self._kept.ledger, fresh.ledger), fresh.generation)
                     self._kept, self.trouble = fresh, ""
                 except PagebookError as error:
                     self.trouble = str(error)
@@ -90,11 +141,22 @@ class Looks:
             if self._report is None or (self.moves and time.monotonic() - self._checked > CHECKED):
                 rules = choose()
                 if self.moves:
-                    self._report = confirm(self.target.look, rules, look.machine)
+                    self._report = confirm(self.target.settled, rules, look.machine)
+                    if self._report.torn and TORN not in self.remarks:
+                        self.remarks.append(TORN)
                 else:
                     self._report = check(look.machine, rules)
                 self._checked = time.monotonic()
             return self._report, look.generation
+
+    def _remember(self, found: Difference, generation: int) -> None:
+        """Keep what changed, for some minutes."""
+        now = time.time()
+        while self.changes and now - self.changes[0].at > REMEMBERED:
+            self.changes.popleft()
+        if found:
+            lines = tuple(islice(changes.changes(found), MOST_LINES))
+            self.changes.append(Change(now, generation, lines))
 
     def _look(self, generation: int) -> Look:
         return Look(self.target.settled(), generation)

@@ -54,7 +54,7 @@ def serve(looks: Looks, listening: socket.socket, opened: Callable[[str], None])
     token = secrets.token_urlsafe(24)
     config = uvicorn.Config(
         make_app(looks, address, port, token),
-        http="h11", ws="none", lifespan="off", loop="asyncio", log_level="error", access_log=False,
+        http="h11", ws="none", lifespan="off", loop="asyncio", log_level="critical", access_log=False,
         server_header=False, proxy_headers=False, limit_concurrency=MOST_CONNECTIONS, timeout_keep_alive=10,
         timeout_graceful_shutdown=PATIENCE,
     )  # fmt: skip

@@ -140,9 +140,20 @@ def start_program(k: Kernel, name: str, program: bytes) -> None:
     wait(k, 0)
 
 
-def boot(rev: str = "2024", *, program: tuple[str, bytes] | None = None, **options: object) -> Kernel:
-    """Boot to the shell's prompt, or to the start of ``program``, a name and an ELF file; the rest as `power_on`."""
+def boot(
+    rev: str = "2024",
+    *,
+    program: tuple[str, bytes] | None = None,
+    powered: Callable[[Kernel], object] | None = None,
+    **options: object,
+) -> Kernel:
+    """Boot to the shell's prompt, or to the start of ``program``, a name and an ELF file; the rest as `power_on`.
+
+    ``powered`` is called with the machine before anything runs in it.
+    """
     k = power_on(rev, **options)  # type: ignore[arg-type]
+    if powered:
+        powered(k)
     main(k)
     start_init(k)
     start_sh(k)

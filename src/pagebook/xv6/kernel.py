@@ -63,7 +63,8 @@ class Kernel:
 
     ``strict`` chooses what a range operation leaves behind when it fails: nothing (False), or what the C code
     leaves (True).  ``current`` is the process that myproc() would give.  ``files`` stands for the disk: path without
-    leading slash to contents.  ``progress`` is called with the bytes of RAM that kinit has just filled.
+    leading slash to contents.  ``progress`` is called with the bytes of RAM that kinit has just filled, ``told`` with
+    each sentence of the story.
     """
 
     memory: Memory
@@ -79,6 +80,7 @@ class Kernel:
     nextpid: int = 1
     disk: tuple[int, int, int] | None = None
     story: list[Event] = field(default_factory=list)
+    told: Callable[[Event], None] | None = None
     progress: Callable[[int], None] | None = None
     kmem: FreeList = field(init=False)
     proc: list[Proc] = field(init=False)
@@ -95,6 +97,15 @@ class Kernel:
             table = self._tables[pagetable] = PageTable(self.memory, pagetable, self.kmem, SV39)
         return table
 
+    @property
+    def roots(self) -> list[int]:
+        """The addresses for which there was a `table`, but those that were forgotten."""
+        return list(self._tables)
+
+    def forget(self, pagetable: int) -> None:
+        """The frame at ``pagetable`` is no root any more."""
+        self._tables.pop(pagetable, None)
+
     def myproc(self) -> Proc:
         """The current process; Panic when there is none, where the C code would follow a null pointer."""
         if self.current is None:
@@ -104,3 +115,5 @@ class Kernel:
     def tell(self, function: str, text: str) -> None:
         """Add a sentence to the story."""
         self.story.append(Event(function, text, self.kmem.count))
+        if self.told:
+            self.told(self.story[-1])

@@ -12,9 +12,10 @@ export function takeToken() {
   history.replaceState(null, "", `#${words}`);
 }
 
-/** The answer to a question; an Error with the server's sentence when there is none. */
+/** The answer to a question, of the step of the tape that the link is of; an Error with the server's sentence when there is none. */
 export async function ask(name, query = {}, signal = undefined) {
-  const words = new URLSearchParams(Object.entries(query).filter(([, value]) => value !== null && value !== undefined && value !== ""));
+  const { ops, t } = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
+  const words = new URLSearchParams(Object.entries({ ops, t, ...query }).filter(([, value]) => value !== null && value !== undefined && value !== ""));
   let answer;
   try {
     answer = await fetch(`/api/${name}?${words}`, { headers: { Authorization: `Bearer ${localStorage.getItem(KEPT) ?? ""}` }, signal });

@@ -143,7 +143,10 @@ class Book {
     this.shownPlan = plan;
     await this.showStrip(plan);
     this.repaint();
-    if (state.sel !== this.selectedWord) await this.showFrame(state.sel);
+    if (state.sel !== this.selectedWord) {
+      clearTimeout(this.waiting);
+      await this.showFrame(state.sel);
+    }
     this.selectedWord = state.sel;
     return undefined;
   }
@@ -169,7 +172,15 @@ class Book {
     return ofRole(NAMES[cells.roles[index]]);
   }
 
+  /** Paint with the next frame, once however often it is asked for. */
   repaint() {
+    this.painting ??= requestAnimationFrame(() => {
+      this.painting = null;
+      this.paint();
+    });
+  }
+
+  paint() {
     if (!this.cells || !this.shownPlan) return;
     this.paintStrip();
     this.paintCells();
@@ -194,8 +205,10 @@ class Book {
     if (!cells) return;
     const to = this.context(this.strip, width, STRIP);
     const step = (2 ** cells.shift / cells.frames) * width;
-    cells.roles.forEach((_, index) => {
-      to.fillStyle = this.look(cells, index)[0];
+    const colours = new Map();
+    (this.by.value === "owner" ? cells.owners : cells.roles).forEach((kind, index) => {
+      if (!colours.has(kind)) colours.set(kind, this.look(cells, index)[0]);
+      to.fillStyle = colours.get(kind);
       to.fillRect(index * step, 4, step + 0.5, STRIP - 8);
     });
     const left = (first / cells.frames) * width;
@@ -209,25 +222,27 @@ class Book {
     const { width, rows, columns, cell, tall, shift, selected } = this.shownPlan;
     const to = this.context(this.canvas, width, rows * tall);
     const gap = cell >= 24 ? 2 : cell >= 6 ? 1 : 0;
-    const fillings = new Map();
     const cells = this.cells;
-    for (let index = 0; index < cells.roles.length; index++) {
-      const x = (index % columns) * cell;
-      const y = Math.floor(index / columns) * tall;
-      const look = this.look(cells, index);
-      const key = look.join();
-      if (!fillings.has(key)) fillings.set(key, filling(to, look));
-      to.fillStyle = fillings.get(key);
-      to.translate(x, y); // patterns begin anew in each cell
-      to.fillRect(0, 0, cell - gap, tall - gap);
-      to.translate(-x, -y);
-      if (shift && cell >= 6 && this.by.value === "role") this.paintMixed(to, cells, index, x, y, cell - gap, tall - gap);
-      if (!shift && cell >= 44) this.paintWords(to, index, look, x, y, cell - gap, tall - gap);
+    const kinds = this.by.value === "owner" ? cells.owners : cells.roles;
+    const alike = new Map();
+    kinds.forEach((kind, index) => { if (alike.has(kind)) alike.get(kind).push(index); else alike.set(kind, [index]); });
+    const place = (index) => [(index % columns) * cell, Math.floor(index / columns) * tall];
+    for (const [kind, indices] of alike) {
+      const look = this.look(cells, indices[0]);
+      to.fillStyle = filling(to, look);
+      for (const index of indices) {
+        const [x, y] = place(index);
+        if (!look[1]) { to.fillRect(x, y, cell - gap, tall - gap); continue; }
+        to.translate(x, y); // patterns begin anew in each cell
+        to.fillRect(0, 0, cell - gap, tall - gap);
+        to.translate(-x, -y);
+      }
+      if (!shift && cell >= 44) for (const index of indices) this.paintWords(to, index, look, ...place(index), cell - gap, tall - gap);
     }
+    if (shift && cell >= 6 && kinds === cells.roles) this.paintMixed(to, cells, place, cell - gap, tall - gap);
     if (selected !== null && selected >= cells.first && selected < cells.first + cells.roles.length * 2 ** shift) {
       const index = Math.floor((selected - cells.first) / 2 ** shift);
-      const x = (index % columns) * cell;
-      const y = Math.floor(index / columns) * tall;
+      const [x, y] = place(index);
       to.lineWidth = 3;
       to.strokeStyle = getComputedStyle(this.canvas).color;
       to.strokeRect(x + 0.5, y + 0.5, cell - gap - 1, tall - gap - 1);
@@ -238,12 +253,20 @@ class Book {
   }
 
   /** The roles that are in a cell beside the one that most of its frames have, as marks at its foot; unknown first. */
-  paintMixed(to, cells, index, x, y, wide, tall) {
-    const others = NAMES.map((_, role) => role).filter((role) => cells.present[index] >> role & 1 && role !== cells.roles[index] && role !== 1);
+  paintMixed(to, cells, place, wide, tall) {
     const size = Math.max(wide / 3, 2);
-    others.slice(0, 3).forEach((role, at) => {
-      to.fillStyle = ofRole(NAMES[role])[0];
-      to.fillRect(x + at * size, y + tall - size, size, size);
+    const colours = NAMES.map((name) => ofRole(name)[0]);
+    const free = 1 << NAMES.indexOf("free");
+    cells.present.forEach((present, index) => {
+      const others = present & ~free & ~(1 << cells.roles[index]);
+      if (!others) return;
+      const [x, y] = place(index);
+      let at = 0;
+      for (let role = 0; role < NAMES.length && at < 3; role++) {
+        if (!(others >> role & 1)) continue;
+        to.fillStyle = colours[role];
+        to.fillRect(x + at++ * size, y + tall - size, size, size);
+      }
     });
   }
 
@@ -304,6 +327,9 @@ class Book {
   }
 
   point(event) {
+    const place = `${event.clientX} ${event.clientY}`;
+    if (place === this.place) return; // the page moved, and not the hand
+    this.place = place;
     const index = this.at(event);
     if (index === null) return;
     fill(this.said, this.describe(index));
@@ -315,6 +341,7 @@ class Book {
   }
 
   unpoint() {
+    this.place = "";
     clearTimeout(this.waiting);
     if (this.pointed) this.showFrame(this.page.state().sel).catch(() => null);
   }

@@ -6,8 +6,9 @@ import { bookView } from "./book.js";
 import { spacesView } from "./spaces.js";
 import { walkView } from "./walk.js";
 import { checksView } from "./checks.js";
+import { timeView } from "./time.js";
 
-const VIEWS = { book: bookView, spaces: spacesView, walk: walkView, checks: checksView };
+const VIEWS = { book: bookView, spaces: spacesView, walk: walkView, checks: checksView, time: timeView };
 const PACE = 500; // milliseconds between two questions whether a guest has moved
 const THEMES = ["", "light", "dark"];
 const $ = (id) => document.getElementById(id);
@@ -19,8 +20,10 @@ const page = {
   state() {
     return Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   },
-  /** A link to a state. */
+  /** A link to a state; of the same operations and the same step of the tape, unless it says others. */
   link(state) {
+    const { ops, t } = this.state();
+    state = { ops, t, ...state };
     return `#${new URLSearchParams(Object.entries(state).filter(([, value]) => value !== null && value !== undefined && value !== ""))}`;
   },
   /** Change the state: a new entry in the history, or the same one for what changes with every key. */
@@ -28,6 +31,11 @@ const page = {
     const link = this.link(state);
     if (link === location.hash) return;
     if (replace) { history.replaceState(null, "", link); show(); } else location.hash = link;
+  },
+  /** Change the state in place, and wait until it is shown. */
+  async goAndShow(state) {
+    history.replaceState(null, "", this.link(state));
+    await show();
   },
   /** Say a sentence above the view, until it is hidden or there is nothing to say. */
   say(words) {
@@ -37,18 +45,21 @@ const page = {
   /** What is always to be said of this machine: that it is no more seen, or how it was read. */
   remarks() {
     const { trouble, remarks } = this.machine ?? { trouble: "", remarks: [] };
+    if (shown === "time" && page.machine?.tape) return ""; // which says itself where it is
     return trouble ? `This is the last that was seen: ${trouble}` : remarks.join(" ");
   },
 };
 
 let current = null;
 let shown = "";
+let when = "";
 
 async function show() {
   takeToken();
   const state = page.state();
   const name = VIEWS[state.view] ? state.view : "book";
   if (!page.machine) return;
+  if (when !== timeOf(state) && !(await told(look()))) return;
   if (name !== shown) {
     current?.close?.();
     shown = name;
@@ -60,6 +71,7 @@ async function show() {
     }
     document.title = `${name} of ${page.machine.name} · pagebook`;
   }
+  for (const other of Object.keys(VIEWS)) $(`tab-${other}`).href = page.link({ view: other });
   await told(current.show(state));
 }
 
@@ -68,14 +80,25 @@ async function told(work) {
   try {
     await work;
     page.say(page.remarks());
+    return true;
   } catch (error) {
     page.say(error.message);
     if (!(error instanceof Error) || error instanceof TypeError) console.error(error);
+    return false;
   }
 }
 
+/** Which operations and which step of the tape a state is of; nothing for the machine as it is. */
+function timeOf({ ops, t }) {
+  return ops === undefined && t === undefined ? "" : `${ops ?? ""} ${t ?? "end"}`;
+}
+
 async function look() {
+  const state = page.state();
   page.machine = await ask("machine");
+  when = timeOf(state);
+  $("when").hidden = !when;
+  $("when").textContent = state.t === undefined ? "at the end of the tape" : `at step ${Number(state.t).toLocaleString("en")} of the tape`;
   const { name, guest, live } = page.machine;
   $("machine").title = name;
   $("machine").textContent = [name, guest && guest !== name ? guest : ""].filter(Boolean).join(" · ");
@@ -174,6 +197,7 @@ async function start() {
   setUpKeys();
   $("share").addEventListener("click", share);
   $("skip").addEventListener("click", (event) => { event.preventDefault(); $("main").focus(); });
+  $("when").addEventListener("click", () => page.go({ ...page.state(), ops: "", t: "" }));
   $("follow").addEventListener("click", () => { page.following = !page.following; showFollowing(); });
   $("hide").addEventListener("click", () => { page.hidden = $("said").textContent; $("notice").hidden = true; });
   showFollowing();
