@@ -596,8 +596,8 @@ def test_the_report_that_was_there_is_replaced(tmp_path: Path) -> None:
 def test_a_slow_report_says_on_a_terminal_how_far_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("pagebook.cli.output.PATIENCE", -1.0)
     answer = call(["report", "rules", "-o", tmp_path / "r.html"], terminal=True)
-    assert "writing the report: " in answer.err and answer.status == 0
-    assert "writing" not in call(["report", "rules", "-o", tmp_path / "r.html"]).err
+    assert "making the report: " in answer.err and answer.status == 0
+    assert "making" not in call(["report", "rules", "-o", tmp_path / "r.html"]).err
 
 
 def test_it_reads_well_on_a_terminal_too(tmp_path: Path) -> None:

@@ -47,13 +47,16 @@ def report(
         frozen = bool(model.get("freeze"))
         machine = found.settled()
         walks = tuple(_walk(machine, *place, access, hart) for place in places)
-        checked = _checked(found, machine, found.live and not frozen)
-        remarks = tuple(dict.fromkeys([*found.remarks, *([TORN] if checked and checked.torn else [])]))
-        command = shlex.join(["pagebook", *sys.argv[1:]])
-        about = About(target, command, datetime.now().astimezone(), _how(found, target, frozen), remarks)
+        with count(lambda done: f"making the report: {done:,} parts") as progress:
+            checked = _checked(found, machine, found.live and not frozen)
+            progress(1)
+            ledger = Ledger(machine)
+            progress(1)
+            remarks = tuple(dict.fromkeys([*found.remarks, *([TORN] if checked and checked.torn else [])]))
+            command = shlex.join(["pagebook", *sys.argv[1:]])
+            about = About(target, command, datetime.now().astimezone(), _how(found, target, frozen), remarks)
+            made = page(Found(about, ledger, checked, walks), progress).encode()
         say(remarks)
-        with count(lambda done: f"writing the report: {done:,} parts") as progress:
-            made = page(Found(about, Ledger(machine), checked, walks), progress).encode()
     _write(made, out)
     return OK
 
