@@ -15,7 +15,7 @@
 # make fuzz-guided  inputs for each reader of outside bytes, guided by what they reach (READERS names some, SECONDS is
 #             for each; fetches atheris, 62 MB: Linux and macOS)
 # make nightly  the long run of the property tests
-# make docs   write again the figures and outputs that README, docs/ and the tests show
+# make docs   write again the figures and outputs that README, docs/, the notebooks and the tests show
 PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
@@ -107,6 +107,7 @@ nightly: $(READY_DEV)
 
 docs: $(READY_DEV)
 	$(BIN)/python tools/make_docs.py
+	$(BIN)/python tools/make_notebooks.py
 	$(BIN)/python tools/make_figures.py
 	$(BIN)/python tools/make_reports.py
 

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import islice
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from pagebook.mmu import Extensions, Kind, Mmu
 from pagebook.rows import Rows, answer
 from pagebook.scan import scan
 from pagebook.sv import Format
-from pagebook.views import access, changes, data, facts, findings, frames, text
+from pagebook.views import access, changes, data, facts, findings, frames, notebook, text
 from pagebook.views import roots as views_roots
 from pagebook.views.report.found import MOST_BYTES, About, Found
 from pagebook.views.report.page import page
@@ -33,6 +34,7 @@ Question = tuple[str, Callable[[], object]]
 MOST_SPACES = 3
 MOST_SAMPLED = 1 << 18
 MOST_LINES = 100
+MOST_SHOWN = 1_500_000  # letters of a notebook's cell: frames of which each is other than the next
 WHOLE = 0.1  # of the answers are made to their last line, and as JSON; of the others some lines only, for time
 
 
@@ -53,6 +55,7 @@ def of_machine(machine: Machine, rng: random.Random) -> Iterator[Question]:
     if machine.memory.regions:
         base = machine.memory.regions[0].base
         yield "owner", lambda: _owners(machine, (base, base + 1), rng)
+    yield "shown", lambda: _shown(machine, rng)
     yield "diff", lambda: _diff(machine, rng)
     yield "check", lambda: _check(machine, rng)
     yield "roots", lambda: _roots(machine)
@@ -99,6 +102,20 @@ def _sampled(space: Space, rng: random.Random) -> None:
         again = space.table.translate(va + inside)
         if again != pa + inside:
             raise Untrue(f"{va + inside:#x} is listed as {pa + inside:#x} and translated to {again}")
+
+
+def _shown(machine: Machine, rng: random.Random) -> None:
+    """What a notebook shows is whole and small."""
+    things: list[Callable[[], object]] = [lambda: machine, lambda: Ledger(machine), lambda: machine.spaces]
+    things += [lambda: check(machine, RULES), lambda: frames.owners(machine, None)]
+    if machine.spaces:
+        space = rng.choice(machine.spaces)
+        things += [lambda: space, lambda: facts.walk(space, _address(rng, space.table.format)), space.maps]
+    thing = rng.choice(things)()
+    html = notebook.html(thing)
+    if len(html) > MOST_SHOWN or not repr(thing).isprintable():
+        raise Untrue(f"a notebook shows {len(html)} letters of a {type(thing).__name__}")
+    ElementTree.fromstring(html.replace(notebook.STYLE, ""))
 
 
 def _tree(machine: Machine, space: Space, rng: random.Random) -> None:

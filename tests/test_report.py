@@ -41,7 +41,7 @@ from pagebook.views.report.found import MOST_BYTES, About, Found, Room
 from pagebook.views.report.markup import Html, element, plain
 from pagebook.views.report.page import page
 from pagebook.views.report.story import story
-from pagebook.views.svg.themes import OF_PAGE, THEMES
+from pagebook.views.svg.themes import THEMES
 from pagebook.xv6.boot import machine as machine_of
 from worlds import BASE, PAGE, World
 
@@ -638,9 +638,9 @@ def test_every_rule_has_a_story(id: str) -> None:
 def test_the_page_has_every_colour_of_the_figures_in_every_theme() -> None:
     style = whole.style()
     assert "/*" not in style
-    for theme in THEMES.values():
-        for name, colour in theme.items():
-            assert f"{OF_PAGE[name][4:-1]}: {colour};" in style
+    for theme in ("light", "dark", "print"):
+        for name, colour in THEMES[theme].items():
+            assert f"--{name}: {colour};" in style
 
 
 def test_help_fits_a_terminal_of_80_columns() -> None:

@@ -29,7 +29,7 @@ from pagebook.targets import open_target
 from pagebook.views import facts, frames
 from pagebook.views.svg import book, cache, directories, fields, layout, page, paper, steps, tables
 from pagebook.views.svg.drawing import FONTS, Drawing, cut, printable, text_width, wrap
-from pagebook.views.svg.themes import OF_PAGE, ROLE_HATCH, THEMES, role_fill, variables
+from pagebook.views.svg.themes import HOST, ROLE_HATCH, THEMES, role_fill, variables
 from worlds import BASE, PAGE, World
 
 ROOT = Path(__file__).parents[1]
@@ -107,8 +107,8 @@ def test_a_figure_in_a_page_is_the_same_figure_with_ids_of_its_own_and_the_page_
     drawing = book.memory(Ledger(rules_machine()))
     alone, inside = drawing.svg("print"), drawing.inline("one")
     for name, colour in THEMES["print"].items():
-        assert f"{OF_PAGE[name]}" not in alone
-        assert f"--{name.replace('_', '-')}: {colour};" in variables("print")
+        assert THEMES[HOST][name] not in alone
+        assert f"--{name}: {colour};" in variables("print")
     assert "http" not in inside and re.search(r"#[0-9a-f]{6}", inside) is None
     assert all(id.startswith("one-") for id in re.findall(r' id="([^"]+)"|url\(#([^)]+)\)', inside) for id in id if id)
     assert re.findall(r">([^<]+)<", inside) == re.findall(r">([^<]+)<", alone)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from pagebook.errors import BadAddress
 from pagebook.memory import Memory
 from pagebook.mmu import RULES, Extensions, Kind, Mmu, Regime, Rule, pointer_mask
-from pagebook.sv import RWX, Format, V
+from pagebook.shown import in_notebook
+from pagebook.sv import RWX, Format, V, flags_text
 
 FLAG_NAMES = {
     "V": "valid", "R": "readable", "W": "writable", "X": "executable", "U": "for user mode", "G": "in every space",
@@ -42,6 +43,13 @@ class PteMeaning(NamedTuple):
     broken: Rule | None
     levels: dict[int, Rule | None]
     allows: dict[str, tuple[Kind, ...]]
+
+    def __repr__(self) -> str:
+        what = f", {self.kind} -> {self.pa:#x}" if self.kind in ("leaf", "table") else f", {self.kind}"
+        return f"<PTE {self.pte:#x} of {self.format.name}: {flags_text(self.pte)}{what}>"
+
+    def _repr_html_(self) -> str:
+        return in_notebook(self)
 
 
 def decode_pte(pte: int, format: Format, extensions: Extensions) -> PteMeaning:

@@ -17,6 +17,7 @@ from pagebook.ledger import NOBODY, Ledger, Role
 from pagebook.machine import Space
 from pagebook.memory import U64
 from pagebook.scan import Rows, Scan, merge
+from pagebook.shown import in_notebook
 from pagebook.sv import A, D
 from pagebook.units import PAGE_SHIFT
 
@@ -90,6 +91,11 @@ class Difference:
 
     def __bool__(self) -> bool:
         return bool(self.spaces or self.frames)
+
+    def __repr__(self) -> str:
+        return f"<Difference: {len(self.spaces)} spaces and {sum(one.frames for one in self.frames)} frames changed>"
+
+    _repr_html_ = in_notebook
 
 
 def own_name(space: Space) -> str:

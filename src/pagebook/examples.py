@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pagebook.machine import Machine, Space
+from pagebook.machine import Machine, Space, Spaces
 from pagebook.memory import Memory
 from pagebook.mmu import RULES, Extensions, Kind
 from pagebook.sv import SV39, A, D, R, U, V, W, X
@@ -77,7 +77,7 @@ def rules_machine() -> Machine:
         for pte_pa, pte in _chain(root, example):
             memory.write64(pte_pa, pte)
         spaces.append(Space(name, AddressSpace(memory, root)))
-    return Machine("rules", memory, tuple(spaces))
+    return Machine("rules", memory, Spaces(spaces))
 
 
 def _chain(root: int, example: Example) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pagebook.machine import Space
 from pagebook.mmu import CAUSES, Kind, Mmu, Outcome, Part, Regime, Rule
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import A, D, Format, V, decode_satp
 from pagebook.table import Entry
 from pagebook.units import PAGE_SIZE
@@ -122,6 +123,12 @@ class Explanation(NamedTuple):
     xv6: str
     place: str
     likely: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"<{self.kind.name.lower()} at {self.va:#x} in {plain(self.space.name)}: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        return in_notebook(self)
 
 
 def regime_of(space: Space, priv: str | None = None, sum: bool = False, mxr: bool = False) -> Regime:

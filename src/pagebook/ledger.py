@@ -7,18 +7,19 @@ maps a frame, where, with which rights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from pagebook.columns import Columns
+from pagebook.columns import Columns, Tabled
 from pagebook.errors import TooManyMappings
 from pagebook.machine import Area, Machine, Space
 from pagebook.memory import U64, Region
 from pagebook.scan import Scan, scan
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import U
 from pagebook.units import PAGE_SHIFT, PAGE_SIZE, page_up
 
@@ -47,6 +48,11 @@ class Role(IntEnum):
     def label(self) -> str:
         """The role in words."""
         return self.name.lower().replace("_", " ")
+
+
+def frame_words(spaces: Sequence[str]) -> dict[str, Sequence[str]]:
+    """What the numbers in the columns role and owner of frames stand for."""
+    return {"role": [role.label for role in Role], "owner": spaces}
 
 
 class Use(NamedTuple):
@@ -103,7 +109,7 @@ class Holding:
         self.claim(one[~others], Role.USER, owner)
 
 
-class Ledger:
+class Ledger(Tabled):
     """The role and the owner of every frame of a machine's RAM, region by region, in ``holdings``.
 
     ``scans`` are the listings of the machine's spaces, in their order; None for one with more mappings than this
@@ -128,6 +134,11 @@ class Ledger:
             if found is not None:
                 budget -= len(found.mappings)
                 self._claim_space(number, space, found)
+
+    def __repr__(self) -> str:
+        return f"<Ledger of {plain(self.machine.name)}: {sum(map(len, self.holdings))} frames, each in one role>"
+
+    _repr_html_ = in_notebook
 
     def _scan(self, space: Space, budget: int) -> Scan | None:
         try:
@@ -190,7 +201,12 @@ class Ledger:
         for name in FRAME.names[1:] if FRAME.names else ():
             parts = [getattr(holding, name) for holding in self.holdings]
             columns.append(np.concatenate([*parts, np.empty(0, FRAME[name])]))
-        return Columns(FRAME, len(columns[0]), columns)
+        words = frame_words([space.name for space in self.machine.spaces])
+        return Columns(FRAME, len(columns[0]), columns, words, {"level": columns[1] != Role.PAGE_TABLE})
+
+    def table(self) -> Columns:
+        """The frames."""
+        return self.frames()
 
     def role_of(self, pas: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
         """The roles of the frames of these addresses, UNKNOWN where there is no RAM."""

@@ -7,22 +7,31 @@ a saved machine opens again with nothing lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import accumulate
+from typing import Any, NamedTuple, SupportsIndex, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from pagebook.columns import Columns
 from pagebook.errors import BadFile, BadTarget
 from pagebook.frames import Chain, FreeList
 from pagebook.memory import PHYSICAL_BITS, Memory
+from pagebook.scan import MAPPING, RUN, WORDS, explained, merge, scan
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import FORMATS
 from pagebook.table import AddressSpace
-from pagebook.units import PAGE_SIZE
+from pagebook.units import PAGE_SIZE, size_text
 
 NOTE_VERSION = 2
+FIRST_NAMES = 3
+FIRST_SPACES = 5
+MAP = np.dtype([*RUN.descr, ("name", "O")])
+"""A row of the maps table: a run, and what the machine calls the place."""
 MOST_BLOCK = 1 << 30  # bytes of a free block: the largest superpage that anybody hands out
 
 
@@ -89,6 +98,23 @@ class Counts(NamedTuple):
         return np.ascontiguousarray(number).view(f"<u{self.width}").reshape(length).astype(np.int64)
 
 
+class Names:
+    """The names of areas, which may overlap, for any range of addresses."""
+
+    def __init__(self, areas: Iterable[Area]) -> None:
+        self._areas = sorted(areas)
+        self._starts = [area.start for area in self._areas]
+        self._reach = list(accumulate((area.start + area.size for area in self._areas), max))
+
+    def of(self, start: int, size: int) -> str:
+        """The names of the areas that [start, start + size) touches, in order of address."""
+        first, stop = bisect_right(self._reach, start), bisect_left(self._starts, start + size)
+        names = list(dict.fromkeys(a.name for a in self._areas[first:stop] if start < a.start + a.size))
+        if len(names) > FIRST_NAMES + 1:
+            return ", ".join(names[:FIRST_NAMES]) + f" and {len(names) - FIRST_NAMES} more"
+        return ", ".join(names)
+
+
 @dataclass(frozen=True)
 class Space:
     """A named address space: the kernel's, or a process's with its ``pid`` and ``size`` in bytes.
@@ -105,6 +131,76 @@ class Space:
     symbols: Mapping[str, int] = field(default_factory=dict)
     state: str | None = None
 
+    def __repr__(self) -> str:
+        pid = "" if self.pid is None else f" pid {self.pid},"
+        return f"<Space {plain(self.name)}:{pid} {self.table.format.name}, root {self.table.root:#x}>"
+
+    _repr_html_ = in_notebook
+
+    def mappings(self) -> Columns:
+        """Every mapping, a leaf PTE each, as rows of MAPPING; TooManyMappings when the tables are hostile."""
+        return scan(self.table, explained(self.table.memory)).mappings
+
+    def maps(self) -> Columns:
+        """The mappings merged into runs, as the verb ``maps`` lists them, as rows of MAP; as `mappings`."""
+        rows = merge(self.mappings())
+
+        def names() -> npt.NDArray[np.object_]:
+            known, out = Names(self.areas), np.empty(len(rows), object)
+            out[:] = [known.of(*place) for place in zip(rows["va"].tolist(), rows["size"].tolist(), strict=True)]
+            return out
+
+        return Columns(MAP, len(rows), [*(rows[name] for name in RUN.names or ()), names], WORDS)
+
+
+class Spaces(tuple[Space, ...]):
+    """Address spaces in their order, which are also found by name."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{self.summary()}>"
+
+    _repr_html_ = in_notebook
+
+    @overload
+    def __getitem__(self, key: str | SupportsIndex) -> Space: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Space, ...]: ...
+
+    def __getitem__(self, key: str | SupportsIndex | slice) -> Space | tuple[Space, ...]:
+        """The space of that name, pid or root as text, or by its place; BadTarget when there is none of that name."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        found = self.named(key)
+        if found is None:
+            raise BadTarget(f"there is no address space {key!r}; there is {self.names()}")
+        return found
+
+    def __contains__(self, key: object) -> bool:
+        return self.named(key) is not None if isinstance(key, str) else super().__contains__(key)
+
+    def named(self, name: str) -> Space | None:
+        """The space of that name or pid, else the one with that root (``"0x80000000"``)."""
+        for space in self:
+            if name == space.name or (space.pid is not None and name == str(space.pid)):
+                return space
+        return next((space for space in self if _is_root(name, space.table.root)), None)
+
+    def names(self) -> str:
+        """Their names, for a sentence."""
+        return ", ".join(space.name for space in self) or "none at all"
+
+    def summary(self) -> str:
+        """How many there are, and the first names."""
+        more = [f"{len(self) - FIRST_SPACES} more"] if len(self) > FIRST_SPACES else []
+        names = ", ".join([plain(space.name) for space in self[:FIRST_SPACES]] + more)
+        return f"{len(self)} space{'s' * (len(self) != 1)}: {names}" if self else "no spaces"
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return [space.name for space in self]
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -118,7 +214,7 @@ class Machine:
 
     name: str
     memory: Memory
-    spaces: tuple[Space, ...]
+    spaces: Spaces
     harts: tuple[Hart, ...] = ()
     symbols: Mapping[str, int] = field(default_factory=dict)
     areas: tuple[Area, ...] = ()
@@ -128,20 +224,35 @@ class Machine:
     guest: str = ""
     chains: tuple[Chain, ...] | None = field(default=None, compare=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spaces", Spaces(self.spaces))
+
+    def __repr__(self) -> str:
+        ram = size_text(sum(region.size for region in self.memory.regions))
+        return f"<Machine {plain(self.name)}: {ram} of RAM, {self.spaces.summary()}>"
+
+    _repr_html_ = in_notebook
+
     def space(self, name: str | None) -> Space:
         """The space of that name, pid or root (``"0x80000000"``); without one the kernel's, or else the first.
 
         BadTarget, with the names there are, when there is none.
         """
         wanted = "kernel" if name is None else name
-        for space in self.spaces:
-            if wanted == space.name or (space.pid is not None and wanted == str(space.pid)):
-                return space
-        for space in self.spaces:
-            if name is None or _is_root(name, space.table.root):
-                return space
-        names = ", ".join(space.name for space in self.spaces) or "none at all"
-        raise BadTarget(f"{self.name} has no address space {wanted!r}; it has {names}")
+        found = self.spaces.named(wanted)
+        if found is None and name is None and self.spaces:
+            found = self.spaces[0]
+        if found is None:
+            raise BadTarget(f"{self.name} has no address space {wanted!r}; it has {self.spaces.names()}")
+        return found
+
+    def mappings(self) -> Columns:
+        """Every mapping of every space: rows of MAPPING, with a column ``space`` before them."""
+        return _together(MAPPING, self.spaces, [space.mappings() for space in self.spaces])
+
+    def maps(self) -> Columns:
+        """The mappings of every space merged into runs: rows of MAP, with a column ``space`` before them."""
+        return _together(MAP, self.spaces, [space.maps() for space in self.spaces])
 
     def free_lists(self) -> list[Chain]:
         """What is on each free list, in the order of ``pools``; none where nothing is known."""
@@ -155,6 +266,17 @@ class Machine:
             frames.head = pool.head
             found.append(frames.chain())
         return found
+
+
+def _together(dtype: np.dtype[np.void], spaces: Spaces, parts: list[Columns]) -> Columns:
+    """The tables of spaces as one, which says of each row whose it is."""
+    every = Columns.stacked(dtype, parts)
+    counts = list(map(len, parts))
+    whose = np.repeat(np.arange(len(parts), dtype=np.int32), counts)
+    return Columns(
+        np.dtype([("space", "<i4"), *dtype.descr]), len(every), [whose, *(every[name] for name in dtype.names or ())],
+        {"space": [space.name for space in spaces], **WORDS},
+    )  # fmt: skip
 
 
 def _is_root(name: str, root: int) -> bool:
@@ -206,7 +328,7 @@ def from_note(note: Any, memory: Memory) -> Machine:  # noqa: ANN401 - it comes 
         return Machine(
             name=_text(note["name"]),
             memory=memory,
-            spaces=tuple(_space(entry, memory) for entry in note["spaces"]),
+            spaces=Spaces(_space(entry, memory) for entry in note["spaces"]),
             harts=tuple(_hart(entry) for entry in note["harts"]),
             symbols=_symbols(note["symbols"]),
             areas=_areas(note["areas"]),

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pagebook.columns import Columns
 from pagebook.errors import TooManyMappings
 from pagebook.memory import U64, Memory
-from pagebook.sv import KIND_MASK, POINTER, A, D, Format, V
+from pagebook.sv import KIND_MASK, POINTER, A, D, Format, V, flags_text
 from pagebook.table import AddressSpace
 from pagebook.units import PAGE_MASK, PAGE_SHIFT
 
@@ -43,7 +43,11 @@ RUN = np.dtype([("va", "<u8"), ("pa", "<u8"), ("size", "<u8"), ("flags", "u1"), 
 PROBLEM = np.dtype([("va", "<u8"), ("pte", "<u8"), ("pte_pa", "<u8"), ("level", "u1"), ("kind", "u1")])
 PROBLEM_KINDS = ("table outside memory", "pointer on the last level", "misaligned superpage")
 
+WORDS = {"flags": tuple(flags_text(flags) for flags in range(256))}
+"""Flags as words, for tables that leave."""
+
 DEFAULT_LIMIT = 1 << 24
+LEAST_MAPPINGS = 1 << 18  # allowed however small the memory is
 Rows = npt.NDArray[np.void]
 
 
@@ -58,6 +62,9 @@ class Scan:
     tables: npt.NDArray[np.uint64]
     table_levels: npt.NDArray[np.uint8]
     problems: Rows
+
+    def __repr__(self) -> str:
+        return f"<Scan: {len(self.mappings)} mappings, {len(self.tables)} tables, {len(self.problems)} problems>"
 
     def runs(self, ignore: int = A | D) -> Rows:
         """Neighbours in va and pa with the same rights and page size, merged; flags in ``ignore`` do not count."""
@@ -81,6 +88,11 @@ def scan(space: AddressSpace, limit: int = DEFAULT_LIMIT) -> Scan:
     if kept is not None:
         kept[space.root, space.format.name] = found
     return found
+
+
+def explained(memory: Memory, least: int = LEAST_MAPPINGS, most: int = DEFAULT_LIMIT) -> int:
+    """How many mappings a table may have, for a machine of this memory: twice its frames, between the two bounds."""
+    return min(max(2 * sum(region.size >> PAGE_SHIFT for region in memory.regions), least), most)
 
 
 def _scan(space: AddressSpace, limit: int) -> Scan:
@@ -258,7 +270,7 @@ class _Uses:
             lambda: high(1, 63, np.bool_),
         ]
         sizes, levels = lambda: np.full(len(pte), size, U64), lambda: np.full(len(pte), level, np.uint8)
-        return Columns(MAPPING, len(pte), [va, pa, sizes, pte, pte_pa, levels, flags, *rest])
+        return Columns(MAPPING, len(pte), [va, pa, sizes, pte, pte_pa, levels, flags, *rest], WORDS)
 
     def problems(self, pointer: npt.NDArray[np.bool_], leaves: Columns) -> list[Rows]:
         """Pointers on the last level, and superpages whose address their size does not divide."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from pagebook.errors import AlreadyMapped, BadAddress, NotATable, NotMapped, PagebookError
 from pagebook.memory import U64, Memory
+from pagebook.shown import in_notebook
 from pagebook.sv import KIND_MASK, RWX, SV39, Format, V, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 
@@ -88,6 +89,8 @@ class AddressSpace:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.memory!r}, {self.root:#x}, {self.format!r})"
+
+    _repr_html_ = in_notebook
 
     def find(
         self, va: int, steps: tuple[tuple[int, int], ...] | None = None, pointer_mask: int = KIND_MASK

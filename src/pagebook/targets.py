@@ -79,19 +79,22 @@ class Target:
         found = look()
         if not self.live:
             return found
-        looks: list[Machine] = []
+        best, most = found, -1
         ends: list[tuple[int, int | None]] | None = None
-        while len(looks) < LOOKS:
-            looks.append(replace(found, chains=tuple(found.free_lists())))
+        for _ in range(LOOKS):
+            found = replace(found, chains=tuple(found.free_lists()))
             lowest = page_up(found.free_range[0]) if found.free_range else 0
-            before, ends = ends, [chain.end for chain in looks[-1].free_lists()]
+            before, ends = ends, [chain.end for chain in found.free_lists()]
             if ends == before or all(end in ((0, None), (lowest, None)) for end in ends):
-                return looks[-1]
+                return found
+            free = sum(len(chain.frames) for chain in found.free_lists())
+            if free > most:
+                best, most = found, free  # the others are let go of: each may hold a copy of all memory
             time.sleep(PAUSE)
             found = look()
         if TORN not in self.remarks:
             self.remarks.append(TORN)
-        return max(looks, key=lambda one: sum(len(chain.frames) for chain in one.free_lists()))
+        return best
 
 
 def boot_model(options: ModelOptions, progress: Progress | None = None, powered: Powered | None = None) -> Kernel:

@@ -17,9 +17,11 @@ import numpy.typing as npt
 
 from pagebook.checks.evidence import Evidence
 from pagebook.checks.registry import BY_ID
-from pagebook.checks.rule import NOWHERE, Finding, Hits, Place, Rule, runs
+from pagebook.checks.rule import NOWHERE, Finding, Hits, Place, Rule, findings_table, runs
+from pagebook.columns import Columns, Tabled
 from pagebook.errors import PagebookError
 from pagebook.machine import Machine, Space
+from pagebook.shown import in_notebook, plain
 
 MOST_FINDINGS = 20  # of one rule
 LOOKS = 6
@@ -30,7 +32,7 @@ WHOLE = 3  # looks in a row in which the free lists end at the same frames
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Tabled):
     """What was found, by rule and place; ``more`` counts for each rule the findings that were too many to list.
 
     ``rules`` are the ids of those that were asked, ``looks`` how often the machine was looked at.  ``torn`` when the
@@ -43,6 +45,16 @@ class Report:
     rules: tuple[str, ...]
     looks: int = 1
     torn: bool = False
+
+    def __repr__(self) -> str:
+        total = len(self.findings) + sum(self.more.values())
+        return f"<Report on {plain(self.machine.name)}: {total} findings by {len(self.rules)} rules>"
+
+    _repr_html_ = in_notebook
+
+    def table(self) -> Columns:
+        """The findings as rows of FINDING."""
+        return findings_table(self.findings)
 
 
 Found = dict[str, list[Hits]]

@@ -6,7 +6,7 @@ merged into runs and put into words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from pagebook.columns import Columns
 from pagebook.machine import Space
 from pagebook.memory import U64
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import A, D
 from pagebook.units import PAGE_SIZE
 
@@ -198,6 +199,37 @@ class Finding(NamedTuple):
     level: int | None
     message: str
     remedy: str
+
+    def __repr__(self) -> str:
+        return f"<Finding {self.rule} in {plain(self.space or 'no space')}: {plain(self.message, 160)}>"
+
+    def _repr_html_(self) -> str:
+        return in_notebook(self)
+
+
+FINDING = np.dtype(
+    [
+        ("rule", "O"), ("severity", "O"), ("space", "O"), ("pid", "<u8"), ("va", "<u8"), ("pa", "<u8"),
+        ("size", "<u8"), ("pages", "<u8"), ("pte", "<u8"), ("pte_pa", "<u8"), ("level", "u1"),
+        ("message", "O"), ("remedy", "O"),
+    ]
+)  # fmt: skip
+"""A row of the findings table: as `Finding`; pid, va, pa, pte, pte_pa and level may be absent."""
+
+
+def findings_table(findings: Sequence[Finding]) -> Columns:
+    """Findings as rows of FINDING."""
+    columns: list[Numbers] = []
+    absent: dict[str, Numbers] = {}
+    for place, name in enumerate(FINDING.names or ()):
+        values = [found[place] for found in findings]
+        if FINDING[name].kind == "O":
+            columns.append(np.array([None if value is None else str(value) for value in values], object))
+        else:
+            absent[name] = np.array([value is None for value in values], np.bool_)
+            columns.append(np.array([value or 0 for value in values], FINDING[name]))
+    maybe = {name: mask for name, mask in absent.items() if name not in ("size", "pages")}
+    return Columns(FINDING, len(findings), columns, absent=maybe)
 
 
 def runs(hits: Hits) -> Rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from pagebook.errors import BadAddress, BadTarget, PagebookError
-from pagebook.machine import Hart, Machine, Space
+from pagebook.machine import Hart, Machine, Space, Spaces
 from pagebook.source import Source
 from pagebook.sv import FORMATS, SV39, Format, decode_satp
 from pagebook.table import AddressSpace
@@ -25,7 +25,7 @@ def read(source: Source, satps: Sequence[int] = (), roots: Sequence[tuple[int, s
     or ``harts 0, 1``; a hart without translation has none.  BadTarget when no root is known, or one is not in memory.
     """
     named = _given(satps, roots, xlen) if satps or roots else _of_harts(source.harts, xlen)
-    spaces = tuple(_space(source, name, root) for name, root in named)
+    spaces = Spaces(_space(source, name, root) for name, root in named)
     if not spaces:
         raise BadTarget(f"{source.no_satp or f'{source.name}: {_why_none(source.harts)}'}; {REMEDY}")
     return Machine(source.name, source.memory, spaces, source.harts)

@@ -19,7 +19,7 @@ from pagebook.guests.linuxtasks import Layouts, Task, Tasks
 from pagebook.guests.view import View
 from pagebook.guests.vmcoreinfo import Vmcoreinfo
 from pagebook.guests.vmlinux import Vmlinux
-from pagebook.machine import Area, Hart, Machine, Space
+from pagebook.machine import Area, Hart, Machine, Space, Spaces
 from pagebook.memory import Memory
 from pagebook.source import Source
 from pagebook.sv import FORMATS, Format, decode_satp
@@ -68,7 +68,7 @@ def read(source: Source, kernel: str | None = None) -> Machine:
             "that holds, and no satp is known; name the satp, or give the kernel's vmlinux"
         )
     if known is None:
-        return Machine(source.name, memory, tuple(_hart_spaces(current, ())), harts, guest="linux")
+        return Machine(source.name, memory, Spaces(_hart_spaces(current, ())), harts, guest="linux")
     view = View(known.table)
     symbols = known.symbols if file else kallsyms.read(view, known.symbols) or known.symbols
     tasks = _tasks(view, symbols, file)
@@ -76,7 +76,7 @@ def read(source: Source, kernel: str | None = None) -> Machine:
     spaces += _process_spaces(view, tasks.found)
     spaces += _hart_spaces(current, spaces)
     return Machine(
-        _name(source, known.note, tasks), memory, tuple(spaces), harts, symbols, tuple(_image(view, symbols)),
+        _name(source, known.note, tasks), memory, Spaces(spaces), harts, symbols, tuple(_image(view, symbols)),
         guest="linux",
     )  # fmt: skip
 

@@ -20,6 +20,7 @@ from pagebook.guests.xv6frames import follow, kernel_table, named_frames, pools,
 from pagebook.guests.xv6layout import layout_of
 from pagebook.guests.xv6spaces import Spaces
 from pagebook.machine import Area, Machine
+from pagebook.machine import Spaces as Found
 from pagebook.memory import Memory
 from pagebook.source import Source
 from pagebook.sv import SV39, Format, decode_satp
@@ -98,7 +99,7 @@ def read(
     machine = Machine(
         name=source.name,
         memory=memory,
-        spaces=found,
+        spaces=Found(found),
         harts=source.harts,
         symbols=dict(kernel.symbols),
         areas=tuple(areas),

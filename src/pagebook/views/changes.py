@@ -7,12 +7,11 @@ from typing import Any
 
 from pagebook.diff import Difference, Handed, Moved, SpaceChange, own_name
 from pagebook.ledger import Role
-from pagebook.machine import Machine, Space
+from pagebook.machine import Machine, Names, Space
 from pagebook.scan import Rows
 from pagebook.sv import A, D, flags_text
 from pagebook.units import size_text
 from pagebook.views.data import Json, document
-from pagebook.views.facts import Names
 from pagebook.views.text import Line, count_text
 
 RIGHTS = "rwxug"

@@ -5,10 +5,8 @@ Rows are plain tuples and ints; a view only chooses how they look.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,20 +14,19 @@ import numpy.typing as npt
 
 from pagebook.columns import Columns
 from pagebook.errors import OutsideMemory, TooManyMappings
-from pagebook.machine import Area, Space
+from pagebook.machine import Names, Space
 from pagebook.memory import U64, Memory
-from pagebook.scan import PROBLEM_KINDS, RUN, Rows, merge, scan
+from pagebook.scan import PROBLEM_KINDS, RUN, Rows, explained, merge, scan
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import RWX, Format, V
 from pagebook.table import Entry
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, size_text
 
-FIRST_NAMES = 3
 FIRST_FREE = 4
 TABLE_OUTSIDE, LAST_POINTER, MISALIGNED = PROBLEM_KINDS
 NAPOT_SIZE = 1 << 16
-MOST_MAPPINGS = 1 << 24  # 64 GiB of 4 KiB pages, which may still be few runs
 MOST_ROWS = 1 << 20  # more than anybody reads; hostile tables have them by the hundred million
-LEAST_MAPPINGS, LEAST_ROWS = 1 << 18, 1 << 15  # allowed however small the memory is
+LEAST_ROWS = 1 << 15  # allowed however small the memory is
 
 
 @dataclass(frozen=True)
@@ -101,24 +98,19 @@ def listing(space: Space, chosen: Filter, single: bool = False) -> Listing:
 
     A run is shown whole when any of it is in the address ranges.  TooManyMappings when the tables are hostile.
     """
-    found = scan(space.table, _explained(space.table.memory, LEAST_MAPPINGS, MOST_MAPPINGS))
+    found = scan(space.table, explained(space.table.memory))
     mappings = found.mappings
     if chosen.has or chosen.lacks:
         mappings = mappings[_by_flags(mappings["flags"], chosen)]
     rows = _each(mappings) if single else merge(mappings)
     rows = rows[_by_place(rows["va"], rows["pa"], rows["size"], chosen)]
-    most = _explained(space.table.memory, LEAST_ROWS, MOST_ROWS)
+    most = explained(space.table.memory, LEAST_ROWS, MOST_ROWS)
     if len(rows) > most:
         raise TooManyMappings(
             f"{space.name} has {len(rows)} runs to show, more than {most}: its tables are hostile, or ask for a "
             "part with --va, --pa, --has or --lacks"
         )
     return Listing(space, len(found.mappings), rows, _problems(space.table.format, found.problems, chosen))
-
-
-def _explained(memory: Memory, least: int, most: int) -> int:
-    """How many mappings a table may have, for a machine of this memory: twice its frames, between the two bounds."""
-    return min(max(2 * sum(region.size >> PAGE_SHIFT for region in memory.regions), least), most)
 
 
 def _by_flags(flags: npt.NDArray[np.uint8], chosen: Filter) -> npt.NDArray[np.bool_]:
@@ -155,23 +147,6 @@ def _problems(fmt: Format, rows: Rows, chosen: Filter) -> Rows:
     return chosen_rows
 
 
-class Names:
-    """The names of areas, which may overlap, for any range of addresses."""
-
-    def __init__(self, areas: Iterable[Area]) -> None:
-        self._areas = sorted(areas)
-        self._starts = [area.start for area in self._areas]
-        self._reach = list(accumulate((area.start + area.size for area in self._areas), max))
-
-    def of(self, start: int, size: int) -> str:
-        """The names of the areas that [start, start + size) touches, in order of address."""
-        first, stop = bisect_right(self._reach, start), bisect_left(self._starts, start + size)
-        names = list(dict.fromkeys(a.name for a in self._areas[first:stop] if start < a.start + a.size))
-        if len(names) > FIRST_NAMES + 1:
-            return ", ".join(names[:FIRST_NAMES]) + f" and {len(names) - FIRST_NAMES} more"
-        return ", ".join(names)
-
-
 @dataclass(frozen=True, slots=True)
 class Node:
     """One or several PTEs of a table: ``count`` neighbours from ``index``, the first one's value and address.
@@ -202,7 +177,7 @@ def nodes(space: Space, *, fold: bool, depth: int | None = None) -> Iterator[Nod
     TooManyMappings, before anything is given, when the tables are hostile.  Tables outside memory are not entered.
     """
     scan(
-        space.table, _explained(space.table.memory, LEAST_ROWS, MOST_ROWS)
+        space.table, explained(space.table.memory, LEAST_ROWS, MOST_ROWS)
     )  # here and now, not when the first node is asked for
     fmt = space.table.format
     return _nodes(space, space.table.root, fmt.levels - 1, 0, fold, fmt.levels if depth is None else depth)
@@ -285,6 +260,12 @@ class Walk(NamedTuple):
     entries: list[Entry]
     pa: int | None
     verdict: str
+
+    def __repr__(self) -> str:
+        return f"<Walk in {plain(self.space.name)}: {self.verdict}>"
+
+    def _repr_html_(self) -> str:
+        return in_notebook(self)
 
 
 def walk(space: Space, va: int) -> Walk:

@@ -21,23 +21,28 @@ INDENT = "  "
 
 def text(report: Report, width: int | None = None) -> Iterator[Line]:
     """A block for each finding, with a blank line after it, and a line that counts; sentences wrapped to ``width``."""
-    for finding in report.findings:
-        yield [
-            (finding.rule, "bad" if finding.severity is Severity.ERROR else "title"),
-            (f" {BY_ID[finding.rule].name}: ", "title"),
-            (place(finding), "address"),
-        ]
-        for line in _wrapped(finding.message, INDENT, width):
-            yield [(line, "")]
-        facts = pte(finding)
-        if facts:
-            yield [(INDENT + facts, "dim")]
-        for line in _wrapped(f"do: {finding.remedy}", INDENT, width):
-            yield [(line, "rights")]
+    for one in report.findings:
+        yield from finding(one, width)
         yield [("", "")]
     for id, count in report.more.items():
         yield [(id, "title"), (f" {BY_ID[id].name}: {_count(count, 'more finding')} like these", "")]
-    yield [(_summary(report), "title" if report.findings else "rights")]
+    yield [(summary(report), "title" if report.findings else "rights")]
+
+
+def finding(found: Finding, width: int | None = None) -> Iterator[Line]:
+    """The rule and the place, what is wrong, the PTE, what to do."""
+    yield [
+        (found.rule, "bad" if found.severity is Severity.ERROR else "title"),
+        (f" {BY_ID[found.rule].name}: ", "title"),
+        (place(found), "address"),
+    ]
+    for line in _wrapped(found.message, INDENT, width):
+        yield [(line, "")]
+    facts = pte(found)
+    if facts:
+        yield [(INDENT + facts, "dim")]
+    for line in _wrapped(f"do: {found.remedy}", INDENT, width):
+        yield [(line, "rights")]
 
 
 def place(finding: Finding) -> str:
@@ -74,7 +79,8 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def _summary(report: Report) -> str:
+def summary(report: Report) -> str:
+    """How much was found, by how many rules."""
     total = len(report.findings) + sum(report.more.values())
     asked = f"{_count(len(report.rules), 'rule')} asked of {report.machine.name}"
     looks = f", {report.looks} looks" if report.looks > 1 else ""

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pagebook.columns import Columns, Tabled
 from pagebook.errors import BadTarget
-from pagebook.ledger import NOBODY, Ledger, Role, Use
-from pagebook.machine import Machine
+from pagebook.ledger import NOBODY, Ledger, Role, Use, frame_words
+from pagebook.machine import Machine, Names
+from pagebook.shown import in_notebook, plain
 from pagebook.sv import flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, page_up, size_text
 from pagebook.views.data import Json, document
-from pagebook.views.facts import Names
 from pagebook.views.text import RIGHTS, Line, count_text
 
 MOST_RUNS = 1 << 20
@@ -36,8 +37,12 @@ class Owned(NamedTuple):
     refs: int
 
 
+OWNED = np.dtype([("pa", "<u8"), ("frames", "<u8"), ("role", "u1"), ("owner", "<i4"), ("level", "u1"), ("refs", "<u4")])
+"""A row of the owners table: as `Owned`, with the place of the owner among the machine's spaces, or NOBODY."""
+
+
 @dataclass(frozen=True)
-class Owners:
+class Owners(Tabled):
     """What was asked for: all frames by role, the runs in the range, and who maps it when it is not all of RAM."""
 
     ledger: Ledger
@@ -51,6 +56,20 @@ class Owners:
     def machine(self) -> Machine:
         """The machine whose frames these are."""
         return self.ledger.machine
+
+    def __repr__(self) -> str:
+        return f"<Owners: {count_text(len(self.runs), 'run')} of frames of {plain(self.machine.name)}>"
+
+    _repr_html_ = in_notebook
+
+    def table(self) -> Columns:
+        """The runs as rows of OWNED."""
+        names = [space.name for space in self.machine.spaces]
+        places = {"": NOBODY, **{name: place for place, name in reversed(list(enumerate(names)))}}
+        rows = [(*run[:3], places[run.owner], run.level or 0, run.refs) for run in self.runs]
+        columns = list(zip(*rows, strict=True)) or [()] * len(OWNED.names or ())
+        made = [np.array(column, OWNED[name]) for name, column in zip(OWNED.names or (), columns, strict=True)]
+        return Columns(OWNED, len(rows), made, frame_words(names), {"level": made[2] != Role.PAGE_TABLE})
 
 
 def owners(machine: Machine, asked: tuple[int, int] | None) -> Owners:
@@ -124,10 +143,10 @@ def text(found: Owners) -> Iterator[Line]:
             (f"  0x{run.pa:0{width}x}-0x{end:0{width}x}", "address"),
             (f" {run.frames:>8} {'frame ' if run.frames == 1 else 'frames'}", ""),
             (f"  {run.role.label}", "bad" if run.role is Role.UNKNOWN else ""),
-            (f"  {_whose(found.machine, run)}" if run.owner or run.refs else "", ""),
+            (f"  {whose(found.machine, run)}" if run.owner or run.refs else "", ""),
         ]
     if found.uses is not None:
-        yield from _who_maps(found)
+        yield from who_maps(found)
 
 
 def _sums(ledger: Ledger) -> Iterator[Line]:
@@ -145,7 +164,7 @@ def _sums(ledger: Ledger) -> Iterator[Line]:
             yield [(f"  {chain.broken}{unread}", "bad")]
 
 
-def _whose(machine: Machine, run: Owned) -> str:
+def whose(machine: Machine, run: Owned) -> str:
     """The owner of a run in a few words: the space, the level of a table, how often it is mapped."""
     words = [run.owner] if run.owner else []
     if run.level is not None:
@@ -156,7 +175,8 @@ def _whose(machine: Machine, run: Owned) -> str:
     return ", ".join(words)
 
 
-def _who_maps(found: Owners) -> Iterator[Line]:
+def who_maps(found: Owners) -> Iterator[Line]:
+    """A line for each mapping that leads to the frames."""
     if not found.runs:
         device = any(one.start < found.stop and found.start < one.stop for one in found.machine.memory.devices)
         yield [(f"  {found.start:#x}", "address"), (f": no RAM, {'a device' if device else 'and no device known'}", "")]

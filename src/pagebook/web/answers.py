@@ -19,12 +19,11 @@ from pagebook.decode import FLAG_NAMES, decode_pte
 from pagebook.errors import BadAddress, BadTarget, PagebookError
 from pagebook.explain import areas_at, explain, regime_of
 from pagebook.ledger import NOBODY, Role
-from pagebook.machine import Machine, Space
+from pagebook.machine import Machine, Names, Space
 from pagebook.mmu import Extensions, Kind, Mmu
 from pagebook.sv import FORMATS, RWX, Satp, V, decode_satp, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, parse_address
 from pagebook.views import data, facts, findings
-from pagebook.views.facts import Names
 from pagebook.web.looks import Look, Seen
 
 Json = dict[str, Any]

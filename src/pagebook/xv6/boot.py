@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from pagebook.errors import BadTarget, PagebookError, Panic
-from pagebook.machine import Area, Hart, Machine, Pool, Space
+from pagebook.machine import Area, Hart, Machine, Pool, Space, Spaces
 from pagebook.memory import Memory
 from pagebook.units import PAGE_SIZE, size_text
 from pagebook.xv6 import programs
@@ -185,7 +185,7 @@ def machine(k: Kernel) -> Machine:
     return Machine(
         name=f"xv6 ({k.revision.name})",
         memory=k.memory,
-        spaces=tuple(spaces),
+        spaces=Spaces(spaces),
         harts=(Hart(0, k.satp),),
         symbols=symbols,
         areas=tuple(frames),

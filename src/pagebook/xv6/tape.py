@@ -15,7 +15,7 @@ from itertools import chain, takewhile
 from typing import NamedTuple
 
 from pagebook.frames import FreeList
-from pagebook.machine import Machine, Space
+from pagebook.machine import Machine, Space, Spaces
 from pagebook.memory import Memory
 from pagebook.units import PAGE_SIZE
 from pagebook.xv6.boot import machine
@@ -225,7 +225,7 @@ class Tape:
         found = machine(k)
         known = {space.table.root for space in found.spaces}
         building = [Space(f"new table {root:#x}", k.table(root)) for root in moment.roots if root not in known]
-        return replace(found, spaces=(*found.spaces, *building))
+        return replace(found, spaces=Spaces((*found.spaces, *building)))
 
     def _moment(self, position: int) -> Moment:
         at = bisect_right(self._since, position) - 1

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
-from pagebook.views.svg.themes import HATCHES, OF_PAGE, THEMES, Colours
+from pagebook.shown import in_notebook, plain
+from pagebook.views.svg.themes import HATCHES, HOST, THEMES, Colours
 
 MARGIN = 24
 HEADING = 1100  # the widest that a title may be
@@ -196,6 +197,11 @@ class Drawing:
             y += size * LINE
         return y
 
+    def __repr__(self) -> str:
+        return f"<Drawing: {plain(self.title, 160)}>"
+
+    _repr_html_ = in_notebook
+
     def svg(self, theme: str = "light") -> str:
         """The drawing as an SVG document; ``theme`` is one of `THEMES`."""
         return self._drawn('xmlns="http://www.w3.org/2000/svg"', "", "", theme, THEMES[theme])
@@ -207,7 +213,7 @@ class Drawing:
         """
         title, desc = f"{name}-title", f"{name}-desc"
         labels = f'aria-labelledby="{title}" aria-describedby="{desc}"'
-        return self._drawn(labels, f' id="{title}"', f' id="{desc}"', name, OF_PAGE)
+        return self._drawn(labels, f' id="{title}"', f' id="{desc}"', name, THEMES[HOST])
 
     @property
     def width(self) -> float:

@@ -10,10 +10,10 @@ from itertools import pairwise
 from math import log2
 from typing import NamedTuple
 
-from pagebook.machine import Machine, Space
+from pagebook.machine import Machine, Names, Space
 from pagebook.sv import U, flags_text
 from pagebook.units import PAGE_SHIFT, size_text
-from pagebook.views.facts import Filter, Names, listing
+from pagebook.views.facts import Filter, listing
 from pagebook.views.svg.drawing import MARGIN, SIZE, Drawing, text_width
 from pagebook.views.svg.fields import SMALL
 from pagebook.views.svg.regions import Mapped, Segment, regions, segments

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from pagebook.machine import Names
 from pagebook.scan import Rows
 from pagebook.sv import A, D
-from pagebook.views.facts import Listing, Names
+from pagebook.views.facts import Listing
 
 MOST_REGIONS = 20
 MOST_EXTENTS = 3  # of one region in physical memory; more are told as the range that they lie in

@@ -38,6 +38,9 @@ def role_fill(role: Role) -> str:
     return role.name.lower()
 
 
+HOST = "host"
+"""The theme of a document that gives the colours itself, as variables of CSS."""
+
 Colours = dict[str, str]
 """A theme: the colour of each name that the figures use."""
 
@@ -67,11 +70,9 @@ THEMES: dict[str, Colours] = {
         "page_table": "#e2e2e2",
     },
 }  # fmt: skip
-
-OF_PAGE: Colours = {name: f"var(--{name.replace('_', '-')})" for name in THEMES["light"]}
-"""The colours of a figure inside a page of HTML, by the names under which the page has them."""
+THEMES[HOST] = {name: f"var(--{name})" for name in THEMES["light"]}
 
 
 def variables(theme: str) -> str:
     """A theme as CSS: what a page declares for the figures inside it."""
-    return " ".join(f"--{name.replace('_', '-')}: {colour};" for name, colour in THEMES[theme].items())
+    return " ".join(f"--{name}: {colour};" for name, colour in THEMES[theme].items())
