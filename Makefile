@@ -8,7 +8,7 @@
 # make mutants  put each deliberate fault into a copy of the package; the golden vectors must catch it
 # make guests  boot kernels on QEMU, ours with tables wrong in chosen ways and Debian's Linux, and hold what they say of
 #             their tables against what pagebook finds (fetches qemu-system-misc, a cross compiler, that Linux)
-# make browser  drive the page in Chromium on the model, a saved core and a guest in QEMU (fetches Playwright, chromium,
+# make browser  drive the page in Chromium on the model, a saved core and a guest in QEMU, and open reports (fetches Playwright, chromium,
 #             axe-core by npm if that is there; SHOTS=FOLDER keeps pictures of every view)
 # make steady  leave the page open on a guest for MINUTES: what memory both sides keep, how fast the guest counts
 # make fuzz   hostile images, files and answers, every question asked of each (IMAGES and FUZZ_SEED choose)
@@ -109,6 +109,7 @@ docs: $(READY_DEV)
 	$(BIN)/python tools/make_docs.py
 	$(BIN)/python tools/make_notebooks.py
 	$(BIN)/python tools/make_figures.py
+	$(BIN)/python tools/make_reports.py
 
 programs:
 	$(MAKE) -C src/pagebook/xv6/programs

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, sync_playwright
 
-from browser import views
+from browser import reports, views
 from browser.axe import axe_script, serious
 from browser.serving import Served, digest, leaking_core, served
 
@@ -149,11 +149,22 @@ def guest(drive: Drive, folder: Path) -> None:
             assert one.counts_on(), "the guest counts on"
 
 
+def report(drive: Drive, folder: Path) -> None:
+    """Reports as files: in every size and theme, with a script and without."""
+    for name, path in reports.reports(folder).items():
+        for size, window in SIZES.items():
+            for theme in THEMES:
+                shot = drive.shots / f"report-{name}-{size}-{theme}" if drive.shots else None
+                axe = drive.axe if size == "laptop" else None
+                drive.wrong += reports.look(drive.browser, path, window, theme, axe, shot)
+        drive.wrong += reports.without_script(drive.browser, path)
+
+
 def main() -> int:
     """0 when nothing is wrong."""
     parser = argparse.ArgumentParser(prog="python -m browser", description=__doc__)
     parser.add_argument("--shots", type=Path, help="a folder for pictures of every view")
-    parser.add_argument("--only", choices=("model", "core", "guest"), help="only this target")
+    parser.add_argument("--only", choices=("model", "core", "report", "guest"), help="only this target")
     chosen = parser.parse_args()
     if chosen.shots:
         chosen.shots.mkdir(parents=True, exist_ok=True)
@@ -170,6 +181,7 @@ def main() -> int:
         for target, run in {
             "model": model,
             "core": lambda it: core(it, folder),
+            "report": lambda it: report(it, folder),
             "guest": lambda it: guest(it, folder),
         }.items():
             if chosen.only not in (None, target):

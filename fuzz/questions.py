@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import islice
 from xml.etree import ElementTree
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from calls import call
 from pagebook.checks.looks import check
-from pagebook.checks.registry import RULES
+from pagebook.checks.registry import RULES, choose
 from pagebook.cli import shown
 from pagebook.diff import compare
 from pagebook.explain import explain, regime_of
@@ -26,6 +27,8 @@ from pagebook.scan import scan
 from pagebook.sv import Format
 from pagebook.views import access, changes, data, facts, findings, frames, notebook, text
 from pagebook.views import roots as views_roots
+from pagebook.views.report.found import MOST_BYTES, About, Found
+from pagebook.views.report.page import page
 
 Question = tuple[str, Callable[[], object]]
 MOST_SPACES = 3
@@ -56,6 +59,8 @@ def of_machine(machine: Machine, rng: random.Random) -> Iterator[Question]:
     yield "diff", lambda: _diff(machine, rng)
     yield "check", lambda: _check(machine, rng)
     yield "roots", lambda: _roots(machine)
+    if rng.random() < WHOLE:
+        yield "report", lambda: _report(machine, rng)
     cause, stval = rng.choice((0, 2, 5, 7, 12, 13, 15, (1 << 63) | 5, 99)), _address(rng, None)
     yield "fault", lambda: _fault(machine, cause, stval, _address(rng, None))
 
@@ -193,6 +198,19 @@ def _roots(machine: Machine) -> None:
     _json(views_roots.data("it", found, 20))
 
 
+def _report(machine: Machine, rng: random.Random) -> None:
+    walks = tuple(
+        explain(Mmu(machine.memory), one, regime_of(one), Kind.LOAD, _address(rng, one.table.format))
+        for one in machine.spaces[:MOST_SPACES]
+    )
+    about = About("it", "pagebook report", datetime.now(UTC), "by chance")
+    made = page(Found(about, Ledger(machine), check(machine, choose()), walks), lambda _: None)
+    if len(made.encode()) > MOST_BYTES:
+        raise Untrue(f"a report of {len(made.encode())} bytes, more than {MOST_BYTES}")
+    if not made.endswith("</html>\n") or "<script" in made:
+        raise Untrue("a report that ends too early, or runs something")
+
+
 def _fault(machine: Machine, cause: int, stval: int, sepc: int) -> None:
     found = explain_fault(machine, Mmu(machine.memory, Extensions()), Printed(cause, stval, sepc))
     _said(access.fault(found))
@@ -207,7 +225,8 @@ def of_command_line(words: list[str], rng: random.Random) -> Iterator[Question]:
         ["walk", address, *words], ["walk", address, *words, "--access", "store", "--json"], ["owners", *words],
         ["owners", "0x80000000", *words, "--json"], ["check", *words, "--json"], ["check", *words, "--format", "sarif"],
         ["check", *words], ["diff", words[0], *words], ["translate", address, "0", "--target", *words],
-        ["roots", words[0], "--json"], ["fault", *words, "--scause", "13", "--stval", address, "--sepc", "0x80000000"],
+        ["roots", words[0], "--json"], ["report", *words, "--walk", address, "-o", "-"],
+        ["fault", *words, "--scause", "13", "--stval", address, "--sepc", "0x80000000"],
     )  # fmt: skip
     for verb in rng.sample(verbs, 3):
         yield "cli " + verb[0], lambda verb=verb: _call(verb)

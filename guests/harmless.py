@@ -85,6 +85,7 @@ def verbs(guest: Guest) -> dict[str, list[Words]]:
             ["page", va, target],
             ["tlb", target, "--space", "hart 0", "--va", va],
         ],
+        "report": [[target, "-o", "-"], [target, "--walk", f"hart 0:{va}", "--access", "store", "-o", "-"]],
         "watch": [[target, "--for", "1", "--interval", "0.1"]],
         "translate": [
             [target, va, "0x80000000", "--space", "hart 0"],

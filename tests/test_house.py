@@ -44,6 +44,7 @@ def test_a_file_that_grows_past_450_lines_becomes_two(path: Path) -> None:
         "translate --help",
         "draw --help",
         "draw layout --help",
+        "report --help",
         "--version",
     ],
 )

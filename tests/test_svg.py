@@ -29,7 +29,7 @@ from pagebook.targets import open_target
 from pagebook.views import facts, frames
 from pagebook.views.svg import book, cache, directories, fields, layout, page, paper, steps, tables
 from pagebook.views.svg.drawing import FONTS, Drawing, cut, printable, text_width, wrap
-from pagebook.views.svg.themes import ROLE_HATCH, THEMES, role_fill
+from pagebook.views.svg.themes import HOST, ROLE_HATCH, THEMES, role_fill, variables
 from worlds import BASE, PAGE, World
 
 ROOT = Path(__file__).parents[1]
@@ -91,6 +91,27 @@ def test_a_figure_is_byte_for_byte_the_one_that_is_kept(path: Path):
 def test_no_figure_is_kept_that_nothing_draws():
     there = {path for room in ("docs", "tests") for path in (ROOT / room / "figures").iterdir()}
     assert there == set(KEPT)
+
+
+@pytest.mark.parametrize("font", FONTS)
+def test_a_name_as_long_as_a_file_is_cut_at_once_as_any_other_is(font: str):
+    long = "il.x" * 1_000_000
+    assert cut(long, 300, font=font) == cut(long[:2000], 300, font=font)
+    assert text_width(cut(long, 300, font=font), font=font) <= 300
+    drawing = Drawing(long, long)
+    drawing.text(0, 20, long, room=100)
+    assert len(drawing.svg()) < 5000
+
+
+def test_a_figure_in_a_page_is_the_same_figure_with_ids_of_its_own_and_the_page_s_colours():
+    drawing = book.memory(Ledger(rules_machine()))
+    alone, inside = drawing.svg("print"), drawing.inline("one")
+    for name, colour in THEMES["print"].items():
+        assert THEMES[HOST][name] not in alone
+        assert f"--{name}: {colour};" in variables("print")
+    assert "http" not in inside and re.search(r"#[0-9a-f]{6}", inside) is None
+    assert all(id.startswith("one-") for id in re.findall(r' id="([^"]+)"|url\(#([^)]+)\)', inside) for id in id if id)
+    assert re.findall(r">([^<]+)<", inside) == re.findall(r">([^<]+)<", alone)
 
 
 WITHOUT_TARGET = ("physical-address", "virtual-address", "pte")

@@ -12,9 +12,8 @@ from seeds import SEEDS, forked, fresh
 
 from calls import FOLDER, call, on_terminal, saved
 from pagebook.checks.looks import check
-from pagebook.checks.registry import BY_ID, RULES, choose
+from pagebook.checks.registry import BY_ID, RULES, choose, page
 from pagebook.checks.rule import Severity
-from pagebook.cli.linting import page
 from pagebook.errors import BadTarget
 from pagebook.machine import Machine
 from pagebook.memory import Memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
+from importlib.resources import files
 
 from pagebook.checks import encodings, rights, structure, xv6_frames, xv6_pages
 from pagebook.checks.rule import Rule
@@ -51,6 +52,11 @@ def named(word: str) -> list[Rule]:
     if not found:
         raise _unknown(word)
     return found
+
+
+def page(id: str) -> str:
+    """The page of documentation of a rule, as it comes with the package."""
+    return (files("pagebook.checks") / "pages" / f"{id}.md").read_text(encoding="utf-8")
 
 
 def _unknown(word: str) -> BadTarget:

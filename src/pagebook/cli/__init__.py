@@ -22,6 +22,7 @@ from pagebook.cli.differing import diff, watch
 from pagebook.cli.drawing import draw
 from pagebook.cli.machines import boot, maps, tree
 from pagebook.cli.owning import owners
+from pagebook.cli.reporting import report
 from pagebook.cli.rooting import roots
 from pagebook.cli.serving import serve
 from pagebook.cli.words import BAD_CALL, INTERRUPTED, OK
@@ -56,6 +57,7 @@ def cli() -> None:
     pagebook check                what is wrong; "rule PB101" tells about a rule
     pagebook pte 0x21fdd0c7       a PTE taken apart; satp does so with satp
     pagebook serve                all of it as a page in the browser
+    pagebook report               all of it as one file of HTML, for a bug report
     pagebook quiz                 a table, an access, and a question
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
 
@@ -65,7 +67,8 @@ def cli() -> None:
 
 
 for verb in (
-    boot, maps, tree, walk, owners, check, rule, roots, diff, watch, draw, serve, translate, fault, pte, satp, quiz,
+    boot, maps, tree, walk, owners, check, rule, roots, diff, watch, draw, serve, report, translate, fault, pte,
+    satp, quiz,
 ):  # fmt: skip
     cli.add_command(verb)
 

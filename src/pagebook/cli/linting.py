@@ -6,11 +6,10 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
 
 from pagebook.checks.looks import Report, confirm
 from pagebook.checks.looks import check as look_once
-from pagebook.checks.registry import RULES, choose, named
+from pagebook.checks.registry import RULES, choose, named, page
 from pagebook.checks.rule import Rule
 from pagebook.cli.opening import Model, opened, say
 from pagebook.cli.output import print_json, print_lines
@@ -56,8 +55,3 @@ def rule(id: str | None) -> int:
     else:
         print_lines(findings.rules(meant))
     return OK
-
-
-def page(id: str) -> str:
-    """The page of documentation of a rule, as it comes with the package."""
-    return (files("pagebook.checks") / "pages" / f"{id}.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ from pagebook.mmu import CAUSES, Kind, Regime
 from pagebook.quiz import Question
 from pagebook.sv import Format, Satp, decode_satp, flags_text
 from pagebook.units import PAGE_SHIFT, size_text
-from pagebook.views.facts import leaf
+from pagebook.views.facts import Walk, leaf
 from pagebook.views.text import Line, extras, steps
 
 MODES = {"U": "user mode", "S": "supervisor mode", "M": "machine mode"}
@@ -61,6 +61,13 @@ def reasons(found: Explanation) -> Iterator[Line]:
         yield _labelled("place", found.place)
     for words in found.likely:
         yield _labelled("likely", words)
+
+
+def walk(found: Explanation, page: Page) -> Walk | None:
+    """One page of the access as a walk, which ends where the access does; None where no PTE was read."""
+    entries = [step.entry for step in page.steps]
+    verdict = found.verdict if page.pa is None else f"{page.va:#x} reaches physical address {page.pa:#x}"
+    return Walk(page.va, found.space, entries, page.pa, verdict) if entries else None
 
 
 def _bytes(count: int) -> str:

@@ -38,7 +38,7 @@ def finding(found: Finding, width: int | None = None) -> Iterator[Line]:
     ]
     for line in _wrapped(found.message, INDENT, width):
         yield [(line, "")]
-    facts = _facts(found)
+    facts = pte(found)
     if facts:
         yield [(INDENT + facts, "dim")]
     for line in _wrapped(f"do: {found.remedy}", INDENT, width):
@@ -57,7 +57,8 @@ def place(finding: Finding) -> str:
     return " ".join(word for word in words if word)
 
 
-def _facts(finding: Finding) -> str:
+def pte(finding: Finding) -> str:
+    """The PTE that it is about, the first one's where it is about several; nothing where there is none."""
     if finding.pte is None or finding.pte_pa is None:
         return ""
     first = "first of them: " if finding.pages > 1 else ""

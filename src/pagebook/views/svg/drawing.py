@@ -12,7 +12,7 @@ from html import escape
 from itertools import pairwise
 
 from pagebook.shown import in_notebook, plain
-from pagebook.views.svg.themes import HATCHES, THEMES, Colours
+from pagebook.views.svg.themes import HATCHES, HOST, THEMES, Colours
 
 MARGIN = 24
 HEADING = 1100  # the widest that a title may be
@@ -25,6 +25,8 @@ FONTS = {
     "mono": "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace",
     "sans": "'DejaVu Sans', Verdana, Arial, sans-serif",
 }
+NARROWEST = 0.45  # of all characters, in font sizes
+MOST_TITLE, MOST_DESCRIPTION = 200, 4000  # characters; both are read aloud
 _NARROW, _WIDE = "ijl.,:;'|!()[]/ -It1fr", "mwMW%@—…"
 _LETTERS_END = 0x530  # Latin, Greek and Cyrillic are below, and monospaced in the usual fonts
 
@@ -48,7 +50,7 @@ def text_width(text: str, size: float = SIZE, font: str = "mono", bold: bool = F
     """How wide a text is at most, in the fonts that browsers take."""
     if font == "mono":
         return len(text) * size * MONO_WIDTH
-    widths = (0.45 if c in _NARROW else 1.0 if c in _WIDE else 0.8 if c.isupper() else 0.66 for c in text)
+    widths = (NARROWEST if c in _NARROW else 1.0 if c in _WIDE else 0.8 if c.isupper() else 0.66 for c in text)
     return sum(widths) * size * (1.08 if bold else 1)
 
 
@@ -57,9 +59,15 @@ def cut(text: str, room: float, size: float = SIZE, font: str = "mono", bold: bo
     text = printable(text)
     if text_width(text, size, font, bold) <= room:
         return text
+    text = text[: int(room / (size * NARROWEST)) + 1]  # a name from a file may be as long as the file
     while text and text_width(text + "…", size, font, bold) > room:
         text = text[:-1]
     return text + "…" if text else ""
+
+
+def _start(text: str, most: int) -> str:
+    """A text, or its start with an ellipsis where it has more than ``most`` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def wrap(text: str, room: float, size: float = SIZE, font: str = "sans") -> list[str]:
@@ -83,8 +91,8 @@ class Drawing:
     """A figure: its title, what it shows in a sentence for those who cannot see it, and its shapes."""
 
     def __init__(self, title: str, description: str) -> None:
-        self.title = printable(title)
-        self.description = printable(description)
+        self.title = printable(_start(title, MOST_TITLE))
+        self.description = printable(_start(description, MOST_DESCRIPTION))
         self.right = self.bottom = 0.0
         self._shapes: list[tuple[str, dict[str, str]]] = []  # a tag and its attributes
         self._hatches: set[str] = set()
@@ -196,35 +204,51 @@ class Drawing:
 
     def svg(self, theme: str = "light") -> str:
         """The drawing as an SVG document; ``theme`` is one of `THEMES`."""
-        colours = THEMES[theme]
-        width, height = number(self.right + MARGIN), number(self.bottom + MARGIN)
+        return self._drawn('xmlns="http://www.w3.org/2000/svg"', "", "", theme, THEMES[theme])
+
+    def inline(self, name: str) -> str:
+        """The drawing as a part of a page of HTML, which gives the colours as variables (`themes.variables`).
+
+        ``name`` is the figure's own on that page: all its ids start with it.
+        """
+        title, desc = f"{name}-title", f"{name}-desc"
+        labels = f'aria-labelledby="{title}" aria-describedby="{desc}"'
+        return self._drawn(labels, f' id="{title}"', f' id="{desc}"', name, THEMES[HOST])
+
+    @property
+    def width(self) -> float:
+        """How wide the picture is, in pixels where nobody says otherwise."""
+        return self.right + MARGIN
+
+    def _drawn(self, attributes: str, title: str, desc: str, ids: str, colours: Colours) -> str:
+        """The picture; ``ids`` starts the ids of its patterns, the others are attributes of its elements."""
+        width, height = number(self.width), number(self.bottom + MARGIN)
         lines = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-            f'viewBox="0 0 {width} {height}" role="img">',
-            f"<title>{escape(self.title, quote=False)}</title>",
-            f"<desc>{escape(self.description, quote=False)}</desc>",
+            f'<svg {attributes} width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img">',
+            f"<title{title}>{escape(self.title, quote=False)}</title>",
+            f"<desc{desc}>{escape(self.description, quote=False)}</desc>",
         ]
         if self._hatches:
-            lines += ["<defs>", *(_pattern(hatch, theme, colours) for hatch in sorted(self._hatches)), "</defs>"]
+            lines += ["<defs>", *(_pattern(hatch, ids, colours) for hatch in sorted(self._hatches)), "</defs>"]
         lines.append(f'<rect width="{width}" height="{height}" fill="{colours["paper"]}"/>')
-        lines += [_element(*shape, theme, colours) for shape in self._shapes]
+        lines += [_element(*shape, ids, colours) for shape in self._shapes]
         return "\n".join([*lines, "</svg>", ""])
 
 
-def _pattern(hatch: str, theme: str, colours: Colours) -> str:
+def _pattern(hatch: str, ids: str, colours: Colours) -> str:
     return (
-        f'<pattern id="{theme}-{hatch}" width="6" height="6" patternUnits="userSpaceOnUse">'
+        f'<pattern id="{ids}-{hatch}" width="6" height="6" patternUnits="userSpaceOnUse">'
         f'<path d="{HATCHES[hatch]}" fill="none" stroke="{colours["hatch"]}" stroke-width="0.8"/></pattern>'
     )
 
 
-def _element(tag: str, attributes: dict[str, str], theme: str, colours: Colours) -> str:
+def _element(tag: str, attributes: dict[str, str], ids: str, colours: Colours) -> str:
     words, inside = [], attributes.get(CONTENT)
     for name, value in attributes.items():
         if name == CONTENT:
             continue
         if name in ("fill", "stroke"):
-            value = value.replace("url(#", f"url(#{theme}-") if value.startswith("url(") else colours.get(value, value)
+            value = value.replace("url(#", f"url(#{ids}-") if value.startswith("url(") else colours.get(value, value)
         elif name == "font-family":
             value = FONTS[value]
         words.append(f'{name}="{value}"')

@@ -14,8 +14,8 @@ INDENT = MARGIN + 2 * BADGE + 16
 GAP = 26
 
 
-def walk(found: Explanation) -> Drawing:
-    """What `explain` found, step by step, downwards."""
+def walk(found: Explanation, reasons: bool = True) -> Drawing:
+    """What `explain` found, step by step, downwards; without its ``reasons`` where those stand beside the figure."""
     title = f"A {access.kind_text(found.kind)} at {found.va:#x} in {found.space.name}"
     drawing = Drawing(title, f"{title}: {found.verdict}")
     first = next(access.access(found))
@@ -43,7 +43,7 @@ def walk(found: Explanation) -> Drawing:
     _badge(drawing, y, number, bad=found.outcome.rule is not None)
     y = _verdict(drawing, found, y)
     lines = list(access.reasons(found))[1:]
-    if lines:
+    if lines and reasons:
         words(drawing, INDENT, y + GAP, lines)
     return drawing
 

@@ -71,3 +71,8 @@ THEMES: dict[str, Colours] = {
     },
 }  # fmt: skip
 THEMES[HOST] = {name: f"var(--{name})" for name in THEMES["light"]}
+
+
+def variables(theme: str) -> str:
+    """A theme as CSS: what a page declares for the figures inside it."""
+    return " ".join(f"--{name}: {colour};" for name, colour in THEMES[theme].items())
