@@ -7,14 +7,13 @@ list has a bound, and says when there is more.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.resources import files
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pagebook import __version__
-from pagebook.checks.registry import BY_ID
+from pagebook.checks.registry import BY_ID, page
 from pagebook.decode import FLAG_NAMES, decode_pte
 from pagebook.errors import BadAddress, BadTarget, PagebookError
 from pagebook.explain import areas_at, explain, regime_of
@@ -306,8 +305,7 @@ def checks(seen: Seen, query: Query) -> Json:
 def rule(seen: Seen, query: Query) -> Json:
     """The page of a rule, as it comes with the package."""
     found = query.one_of("id", BY_ID, "")
-    text = (files("pagebook.checks") / "pages" / f"{found.id}.md").read_text(encoding="utf-8")
-    return {"id": found.id, "name": found.name, "text": text}
+    return {"id": found.id, "name": found.name, "text": page(found.id)}
 
 
 class Hit(NamedTuple):
