@@ -1,7 +1,7 @@
 // Time: the model's tape, which plays, pauses, steps and rewinds, with a panel to drive the model; of a guest that runs,
 // what changed in the last minutes.  The operations and the step are in the link, and every other view shows that step.
 
-import { latest } from "./api.js";
+import { ask, latest } from "./api.js";
 import { pteBits } from "./bits.js";
 import { count, el, fill, onChange } from "./dom.js";
 import { filling, ofRole } from "./paint.js";
@@ -252,13 +252,18 @@ class Tape {
     }));
   }
 
-  /** Do one operation more, and play it. */
-  drive(name, given) {
+  /** Do one operation more, and play it; where it cannot be done, say why, and stay. */
+  async drive(name, given) {
     this.stop();
     const word = [name, this.pid.value, ...given].join(".");
-    if (/[,]/.test(word)) return this.page.say("a comma stands between operations, and in none");
     const ops = [this.ops, word].filter(Boolean).join(",");
+    if (word.includes(",")) return this.page.say("A comma stands between operations, and in none.");
     if (ops.length > LONGEST) return this.page.say("The tape is full: a link holds no more operations. Take some back, or start anew.");
+    try {
+      await ask("tape", { ops, t: "" });
+    } catch (error) {
+      return this.page.say(error.message);
+    }
     this.go({ ops, t: this.tape.steps });
     this.play();
     return undefined;
