@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +69,11 @@ class Scan:
 
     def runs(self, ignore: int = A | D) -> Rows:
         """Neighbours in va and pa with the same rights and page size, merged; flags in ``ignore`` do not count."""
-        return merge(self.mappings, ignore)
+        return self._merged if ignore == A | D else merge(self.mappings, ignore)
+
+    @cached_property
+    def _merged(self) -> Rows:
+        return merge(self.mappings)
 
 
 class _Level(NamedTuple):

@@ -63,11 +63,15 @@ def find_counts(
     pointed = {at for mark in layout.marks if start <= (at := word(memory, mark)) < stop and not at & PAGE_MASK}
     passed: list[Counts] = []
     seen = functools.cache(witnesses)
+    usual = {kernel.start, 0, start}
+    shortest, longest = stop - max(usual) >> PAGE_SHIFT, stop - min(usual) >> PAGE_SHIFT
     for tally in layout.tallies:
+        if tally.base is None and tally.entries is not None and not shortest <= tally.entries <= longest + SLACK:
+            continue
         at = word(memory, tally.address) if tally.indirect else tally.address
         if tally.indirect and not start - PAGE_SIZE < at < stop:
             continue  # an array made at run time comes after the image
-        bases = [tally.base] if tally.base is not None else _bases(tally, {kernel.start, 0, start}, pointed, stop)
+        bases = [tally.base] if tally.base is not None else _bases(tally, usual, pointed, stop)
         passed += _judged(memory, tally, at, bases, seen, stop, remark)
     if len(passed) > 1:
         names = " and ".join(found.name for found in passed)

@@ -99,10 +99,10 @@ def listing(space: Space, chosen: Filter, single: bool = False) -> Listing:
     A run is shown whole when any of it is in the address ranges.  TooManyMappings when the tables are hostile.
     """
     found = scan(space.table, explained(space.table.memory))
-    mappings = found.mappings
-    if chosen.has or chosen.lacks:
+    mappings, some = found.mappings, chosen.has or chosen.lacks
+    if some:
         mappings = mappings[_by_flags(mappings["flags"], chosen)]
-    rows = _each(mappings) if single else merge(mappings)
+    rows = _each(mappings) if single else merge(mappings) if some else found.runs()
     rows = rows[_by_place(rows["va"], rows["pa"], rows["size"], chosen)]
     most = explained(space.table.memory, LEAST_ROWS, MOST_ROWS)
     if len(rows) > most:
