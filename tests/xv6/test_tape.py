@@ -85,6 +85,23 @@ def test_what_was_done_is_undone_byte_for_byte():
         assert tape.machine().pools == pools
 
 
+def test_a_page_of_zeros_that_is_written_whole_is_a_step_like_any() -> None:
+    k, recorder = taped()
+    tape = recorder.tape
+    frame = k.kmem.alloc()
+    for byte in (0, 7, 0):
+        k.memory.write(frame, bytes([byte]) * PAGE_SIZE)
+        recorder.settle()
+        same_bytes(k, tape)
+    tape.seek(0)
+    tape.seek(len(tape))
+    same_bytes(k, tape)
+
+
+def same_bytes(k, tape):
+    assert np.array_equal(ram(k.memory), ram(tape.memory))
+
+
 def test_at_every_step_the_free_list_is_whole_and_nothing_is_taken_that_is_not_free():
     _, recorder = taped()
     tape = recorder.tape

@@ -119,7 +119,9 @@ def _look(machine: Machine, rules: Sequence[Rule]) -> Seen:
             for rule in rules
             if rule.holds_for(machine.guest)
         }
-    return Seen(machine, {id: hits for id, hits in found.items() if hits}, [one.end for one in evidence.ledger.chains])
+    kept = {id: hits for id, hits in found.items() if hits}
+    listed = evidence.ledger.chains if any(BY_ID[id].whole_lists for id in kept) else []
+    return Seen(machine, kept, [one.end for one in listed])
 
 
 def _still(before: Seen, now: Seen) -> Found:

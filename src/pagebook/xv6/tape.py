@@ -137,10 +137,11 @@ class Tape:
     def add(self, step: Step, old: bytes = b"", new: bytes = b"") -> None:
         """Put a step at the end, where the memory must stand, and take it.
 
-        ``old`` and ``new`` are what other bytes were and are; ``old`` is also what a frame held before kfree took it.
+        ``old`` and ``new`` are what other bytes were and are; ``old`` is also what a frame held before kfree took it,
+        which is not kept when it was zeros.
         """
         assert self.position == len(self), "steps are added at the end"
-        if (old or new) and old != _ZEROS:
+        if step.kind is Kind.BYTES or old not in (b"", _ZEROS):
             self._bytes[len(self)] = old, new
         self._kinds.append(step.kind)
         self._pas.append(step.pa)
