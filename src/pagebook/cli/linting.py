@@ -28,8 +28,7 @@ def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str
     if form == "json":
         print_json(findings.data(report))
     elif form == "sarif":
-        json.dump(findings.sarif(report), sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        sys.stdout.write(json.dumps(findings.sarif(report), indent=2) + "\n")
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print_lines(findings.text(report, width))
