@@ -8,8 +8,8 @@
 # make mutants  put each deliberate fault into a copy of the package; the golden vectors must catch it
 # make guests  boot kernels on QEMU, ours with tables wrong in chosen ways and Debian's Linux, and hold what they say of
 #             their tables against what pagebook finds (fetches qemu-system-misc, a cross compiler, that Linux)
-# make browser  drive the page in Chromium on the model, a saved core and a guest in QEMU, and open reports (fetches Playwright, chromium,
-#             axe-core by npm if that is there; SHOTS=FOLDER keeps pictures of every view)
+# make browser  drive the page in Chromium on the model, a saved core and a guest in QEMU, and open reports (fetches Playwright with
+#             axe-core, and chromium; SHOTS=FOLDER keeps pictures of every view)
 # make steady  leave the page open on a guest for MINUTES: what memory both sides keep, how fast the guest counts
 # make fuzz   hostile images, files and answers, every question asked of each (IMAGES and FUZZ_SEED choose)
 # make fuzz-guided  inputs for each reader of outside bytes, guided by what they reach (READERS names some, SECONDS is
@@ -82,7 +82,7 @@ chromium: $(READY_DEV)
 	@$(call apt,chromium,chromium)
 	@$(call apt,qemu-system-riscv64,qemu-system-misc)
 	@$(call apt,riscv64-linux-gnu-gcc,gcc-riscv64-linux-gnu)
-	@$(BIN)/python -c 'import playwright' 2>/dev/null || \
+	@$(BIN)/python -c 'import axe_playwright_python' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[browser]'
 
 spike: $(READY_DEV)

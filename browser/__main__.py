@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, sync_playwright
 
 from browser import reports, views
-from browser.axe import axe_script, serious
+from browser.axe import serious
 from browser.serving import Served, digest, leaking_core, served
 
 SIZES = {"phone": (390, 844), "laptop": (1280, 800), "projector": (1920, 1080)}
@@ -27,9 +27,8 @@ SETTLE = 400  # milliseconds before a picture
 class Drive:
     """Pages of one browser: what they say on the console and whom they ask is held against them."""
 
-    def __init__(self, browser: Browser, axe: str | None, shots: Path | None) -> None:
+    def __init__(self, browser: Browser, shots: Path | None) -> None:
         self.browser = browser
-        self.axe = axe
         self.shots = shots
         self.wrong: list[str] = []
 
@@ -64,8 +63,8 @@ class Drive:
                         page.wait_for_timeout(SETTLE)
                         if self.shots:
                             page.screenshot(path=self.shots / f"{name}-{view}-{size}-{theme}.png")
-                        if self.axe and size == "laptop":
-                            self.wrong += [f"axe, {view}, {theme}: {one}" for one in serious(page, self.axe)]
+                        if size == "laptop":
+                            self.wrong += [f"axe, {view}, {theme}: {one}" for one in serious(page)]
 
 
 def model(drive: Drive) -> None:
@@ -155,8 +154,7 @@ def report(drive: Drive, folder: Path) -> None:
         for size, window in SIZES.items():
             for theme in THEMES:
                 shot = drive.shots / f"report-{name}-{size}-{theme}" if drive.shots else None
-                axe = drive.axe if size == "laptop" else None
-                drive.wrong += reports.look(drive.browser, path, window, theme, axe, shot)
+                drive.wrong += reports.look(drive.browser, path, window, theme, size == "laptop", shot)
         drive.wrong += reports.without_script(drive.browser, path)
 
 
@@ -174,10 +172,8 @@ def main() -> int:
         return 2
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
-        axe = axe_script(folder)
-        print("axe-core looks at every view" if axe else "no npm here, so no axe-core")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        drive = Drive(browser, axe, chosen.shots)
+        drive = Drive(browser, chosen.shots)
         for target, run in {
             "model": model,
             "core": lambda it: core(it, folder),
@@ -185,11 +181,6 @@ def main() -> int:
             "guest": lambda it: guest(it, folder),
         }.items():
             if chosen.only not in (None, target):
-                continue
-            if target == "guest" and not (
-                shutil.which("qemu-system-riscv64") and shutil.which("riscv64-linux-gnu-gcc")
-            ):
-                print("no QEMU or no cross compiler here, so no running guest")
                 continue
             run(drive)
             print(f"{target}: driven")

@@ -35,7 +35,7 @@ def look(
     path: Path,
     size: tuple[int, int],
     theme: str,
-    axe: str | None,
+    axe: bool,
     shot: Path | None,
 ) -> Iterator[str]:
     """What is wrong with a report in a window of that size, a sentence each; with everything unfolded for axe-core."""
@@ -54,7 +54,7 @@ def look(
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     if page.evaluate(SIDEWAYS):
         yield f"{name}: unfolded it is wider than the window"
-    yield from (f"{name}: axe: {one}" for one in (serious(page, axe) if axe else ()))
+    yield from (f"{name}: axe: {one}" for one in (serious(page) if axe else ()))
     yield from said
     context.close()
 

@@ -108,7 +108,7 @@ def walk(page: Page, space: str, va: str, access: str, fault: bool) -> None:
 
 def checks(page: Page, rule: str | None, frame: str = "") -> None:
     """Nothing wrong; or a finding of this rule, whose story opens and whose way leads to the frame in the book."""
-    go(page, "#view=checks")
+    page.locator("#tab-checks").click()
     if rule is None:
         settled(page, "document.querySelector('.lead').textContent.startsWith('Nothing is wrong')", "nothing is wrong")
         return
@@ -133,7 +133,6 @@ def tape(page: Page) -> None:
         _stands(page, steps // 2 + step)
     page.keyboard.press("Home")
     _stands(page, 0)
-    page.keyboard.press("PageDown")
     page.keyboard.press("PageDown")
     settled(page, "document.querySelector('.story .current strong')?.textContent === 'kinit'", "a sentence on")
     page.locator("main").focus()
