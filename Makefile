@@ -106,10 +106,10 @@ nightly: $(READY_DEV)
 	PAGEBOOK_STEPS=$(STEPS) $(BIN)/python -m pytest -m nightly -s
 
 docs: $(READY_DEV)
-	$(BIN)/python tools/make_docs.py
-	$(BIN)/python tools/make_notebooks.py
-	$(BIN)/python tools/make_figures.py
-	$(BIN)/python tools/make_reports.py
+	$(BIN)/python -m tools.make_docs
+	$(BIN)/python -m tools.make_notebooks
+	$(BIN)/python -m tools.make_figures
+	$(BIN)/python -m tools.make_reports
 
 programs:
 	$(MAKE) -C src/pagebook/xv6/programs

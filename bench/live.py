@@ -151,7 +151,6 @@ def watched(turns: int) -> tuple[Row, ...]:
     try:
         from guests.build import ToolMissing, build
         from guests.qemu import GuestFailed, running
-
         from pagebook.sv import SV39
 
         with tempfile.TemporaryDirectory() as name:

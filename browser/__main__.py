@@ -120,7 +120,6 @@ def guest(drive: Drive, folder: Path) -> None:
     from guests.build import build
     from guests.harmless import Control
     from guests.qemu import running
-
     from pagebook.sv import SV39
 
     with running(build(folder), SV39.mode, folder) as one:

@@ -14,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from guests.build import build
-from guests.qemu import Guest, running
 from playwright.sync_api import sync_playwright
 
 from browser.serving import served
+from guests.build import build
+from guests.qemu import Guest, running
 from pagebook.sv import SV39
 
 SPAN = 5.0  # seconds of counting

@@ -16,10 +16,14 @@ def state(page: Page) -> dict[str, str]:
 
 
 def go(page: Page, hash: str) -> None:
-    """Go to a state by its link, and wait until nothing more is asked."""
-    page.evaluate("hash => { location.hash = hash; }", hash)
-    page.wait_for_timeout(60)
-    page.wait_for_load_state("networkidle")
+    """Go to a state by its link, and wait until it is shown."""
+    page.evaluate(
+        """hash => location.hash === hash || new Promise((done) => {
+        addEventListener("hashchange", done, { once: true }); location.hash = hash;
+        })""",
+        hash,
+    )
+    page.wait_for_selector("#main[aria-busy=false]", timeout=PATIENCE * 1000)
 
 
 def settled(page: Page, script: str, what: str) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+import pagebook
 from conformance import layout
 from conformance.compare import expect_from_batch
 from conformance.corners import make_corners
@@ -21,8 +23,6 @@ from conformance.opinion import DEVIATIONS, askable, opinion_on
 from conformance.plan import combinations
 from conformance.spaces import make_spaces
 from conformance.tables import page_address, page_addresses, page_of
-
-import pagebook
 from pagebook.mmu import Extensions
 from pagebook.sv import FORMATS, SV39, Format
 

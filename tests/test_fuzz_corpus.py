@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from fuzz.guided import KEPT, MOST_MEMORY, ROOT, kept, ready, replay
 from fuzz.readers import Readers
 from fuzz.work import TooSlow
-
 from pagebook.errors import BadFile
 
 NAMES = sorted(path.name for path in KEPT.iterdir())

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from conformance import golden, listing
 from conformance.compare import Results, differences, expect_from_batch, expect_from_scalar, memory_of, rows_of
 from conformance.generate import Batch, naive_walk, parts
@@ -17,7 +18,6 @@ from conformance.layout import LAST, MPP_SHIFT, MXR, NONE, OP_KIND, OPERATIONS, 
 from conformance.plan import combinations
 from conformance.report import TRANSLATORS, disagreements, translators_of
 from conformance.tables import page_of, ptes_at
-
 from pagebook import batch as batch_room
 from pagebook.batch import RULE_NAMES, answer, translate
 from pagebook.mmu import RULES, Kind, Mmu, Regime

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+
 from guests import infomem
 from guests.pagemap import Agreement, Report, compare_names, compare_pages, compare_tables
-
 from linuxes import BASE, IMAGE, KERNEL, PAGE, FakeLinux
 from pagebook.guests import linux
 from pagebook.machine import Machine

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from guests.build import KERNEL
 from guests.compare import WRONG, check_differences, machine_of, root_differences, space_differences
 from guests.said import Leaf, Problem, Said, Told, read
-
 from pagebook.machine import Hart
 from pagebook.source import Source
 from pagebook.sv import SV39, A, D, R, U, V, W, X

@@ -11,22 +11,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOOL = ROOT / "tools" / "make_notebooks.py"
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     """Run code with the tool as ``tool``, in a process of its own: IPython takes over the one it is in."""
-    loading = (
-        "import importlib.util as u, json\n"
-        f"spec = u.spec_from_file_location('tool', {str(TOOL)!r}); tool = u.module_from_spec(spec)\n"
-        "spec.loader.exec_module(tool)\n"
-    )
-    return subprocess.run([sys.executable, "-c", loading + code], capture_output=True, text=True, timeout=300)
+    loading = "import json; from tools import kept, make_notebooks as tool\n"
+    return subprocess.run([sys.executable, "-c", loading + code], cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
 def test_every_notebook_runs_and_shows_what_is_so():
-    done = subprocess.run([sys.executable, TOOL, "--check"], capture_output=True, text=True, timeout=600)
+    command = [sys.executable, "-m", "tools.make_notebooks", "--check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
@@ -35,8 +31,8 @@ def test_a_notebook_that_shows_something_false_is_put_right(tmp_path: Path):
     assert text.count("gerp: not found") == 2
     (tmp_path / NOTEBOOKS[0].name).write_text(text.replace("gerp: not found", "gerp: found"), encoding="utf-8")
     done = python(
-        f"from pathlib import Path; tool.ROOT = tool.NOTEBOOKS = Path({str(tmp_path)!r})\n"
-        "print(tool.main(['--check'])); tool.main([]); print(tool.main(['--check']))"
+        f"from pathlib import Path; kept.ROOT = tool.ROOT = tool.NOTEBOOKS = Path({str(tmp_path)!r})\n"
+        "for words in (['--check'], [], ['--check']): print(kept.main('', tool.stale(), words))"
     )
     assert "(shown)" in done.stdout and done.stdout.count("-cell 5: exec: gerp: found\n") == 1
     assert done.stdout.splitlines()[-1] == "0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -43,16 +42,13 @@ from pagebook.views.report.page import page
 from pagebook.views.report.story import story
 from pagebook.views.svg.themes import THEMES
 from pagebook.xv6.boot import machine as machine_of
+from tools import make_reports
 from worlds import BASE, PAGE, World
 
 ROOT = Path(__file__).parents[1]
 VOID = {"meta"}
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>&amp;\"'</title></svg>\u202e\x1b[31m\x00"
 WHEN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-
-spec = importlib.util.spec_from_file_location("make_reports", ROOT / "tools" / "make_reports.py")
-make_reports = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make_reports)
 
 
 class Page(HTMLParser):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from collections import Counter
@@ -30,14 +29,11 @@ from pagebook.views import facts, frames
 from pagebook.views.svg import book, cache, directories, fields, layout, page, paper, steps, tables
 from pagebook.views.svg.drawing import FONTS, Drawing, cut, printable, text_width, wrap
 from pagebook.views.svg.themes import HOST, ROLE_HATCH, THEMES, role_fill, variables
+from tools import make_figures
 from worlds import BASE, PAGE, World
 
 ROOT = Path(__file__).parents[1]
 NAMESPACE = "{http://www.w3.org/2000/svg}"
-
-spec = importlib.util.spec_from_file_location("make_figures", ROOT / "tools" / "make_figures.py")
-make_figures = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(make_figures)
 
 KEPT = make_figures.paths()
 

@@ -1,7 +1,7 @@
 """Write again what the documentation shows: outputs of commands and of examples, and docs/boot.svg.
 
-    python tools/make_docs.py            write what is stale
-    python tools/make_docs.py --check    show what is stale, write nothing, and exit 1 if there is any
+    python -m tools.make_docs            write what is stale
+    python -m tools.make_docs --check    show what is stale, write nothing, and exit 1 if there is any
 
 A command is named by a mark, ``<!-- output: pagebook maps | head -3 -->``, alone on the line above a fenced block.  A
 ``console`` block shows the command and then its output, any other block the output alone; only ``head`` may follow.
@@ -32,8 +32,9 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from pagebook.cli import main as pagebook
+from tools import kept
+from tools.kept import ROOT, Stale
 
-ROOT = Path(__file__).resolve().parents[1]
 PICTURES = {"docs/boot.svg": "pagebook boot"}
 COLUMNS = 108
 
@@ -183,18 +184,18 @@ def page(text: str, name: str) -> str:
     return MARKED.sub(lambda found: block(found["kind"], found["command"]), examples(text, name))
 
 
-def stale() -> Iterator[tuple[Path, str, list[str]]]:
-    """Every file that shows something old: its path, what it should hold, and the difference as a diff."""
+def stale() -> Iterator[Stale]:
+    """Every file that shows something old."""
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         old = path.read_text(encoding="utf-8")
         new = page(old, path.name)
         if new != old:
-            yield path, new, _diff(path, old.splitlines(keepends=True), new.splitlines(keepends=True))
+            yield Stale(path, new, _diff(path, old.splitlines(keepends=True), new.splitlines(keepends=True)))
     for name, command in PICTURES.items():
         path = ROOT / name
         old, new = path.read_text(encoding="utf-8") if path.exists() else "", picture(command)
         if words(old) != words(new):
-            yield path, new, _diff(path, words(old), words(new))
+            yield Stale(path, new, _diff(path, words(old), words(new)))
 
 
 def _diff(path: Path, old: list[str], new: list[str]) -> list[str]:
@@ -202,24 +203,5 @@ def _diff(path: Path, old: list[str], new: list[str]) -> list[str]:
     return list(difflib.unified_diff(old, new, f"{name} (shown)", f"{name} (true)"))
 
 
-def main(arguments: list[str]) -> int:
-    """Write or check; the exit status."""
-    check = arguments == ["--check"]
-    if arguments and not check:
-        print(__doc__, file=sys.stderr)
-        return 2
-    found = False
-    for path, new, diff in stale():
-        found = True
-        if check:
-            sys.stdout.writelines(diff)
-        else:
-            path.write_text(new, encoding="utf-8")
-            print(f"wrote {path.relative_to(ROOT)}")
-    if check and found:
-        print("The documentation shows something that is no longer so; 'make docs' writes it again.")
-    return int(check and found)
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(kept.main(__doc__, stale(), sys.argv[1:]))

@@ -1,23 +1,20 @@
 """Draw again the figures that docs/figures.md shows, and those that the tests hold figures against.
 
-    python tools/make_figures.py            write what is stale
-    python tools/make_figures.py --check    name what is stale, write nothing, and exit 1 if there is any
+    python -m tools.make_figures            write what is stale
+    python -m tools.make_figures --check    name what is stale, write nothing, and exit 1 if there is any
 
 A figure is what a call of pagebook prints; everything runs in this process.
 """
 
 from __future__ import annotations
 
-import io
 import shlex
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
 from pathlib import Path
-from unittest import mock
 
-from pagebook.cli import main as pagebook
-
-ROOT = Path(__file__).resolve().parents[1]
+from tools import kept
+from tools.kept import ROOT, Stale
 
 SHOWN = {
     "memory": "memory",
@@ -58,14 +55,7 @@ HELD = {
 
 def draw(words: str) -> str:
     """What ``pagebook draw`` prints."""
-    out = io.StringIO()
-    with redirect_stdout(out), mock.patch.object(sys, "argv", ["pagebook", "draw", *shlex.split(words)]):
-        try:
-            pagebook()
-        except SystemExit as ended:
-            if ended.code:
-                raise
-    return out.getvalue()
+    return kept.printed("draw", *shlex.split(words))
 
 
 def paths() -> dict[Path, str]:
@@ -74,24 +64,10 @@ def paths() -> dict[Path, str]:
     return {ROOT / room / "figures" / f"{name}.svg": words for room, held in places for name, words in held.items()}
 
 
-def main(arguments: list[str]) -> int:
-    """Write or check; the exit status."""
-    check = arguments == ["--check"]
-    if arguments and not check:
-        print(__doc__, file=sys.stderr)
-        return 2
-    found = False
-    for path, words in paths().items():
-        new = draw(words)
-        if path.exists() and path.read_text(encoding="utf-8") == new:
-            continue
-        found = True
-        print(f"{'stale:' if check else 'wrote'} {path.relative_to(ROOT)}")
-        if not check:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(new, encoding="utf-8")
-    return int(check and found)
+def stale() -> Iterator[Stale]:
+    """Every figure that is drawn otherwise now."""
+    return kept.differing((path, draw(words)) for path, words in paths().items())
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(kept.main(__doc__, stale(), sys.argv[1:]))

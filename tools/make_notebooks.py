@@ -1,7 +1,7 @@
 """Run the notebooks of docs/notebooks, every cell in its order, and write again what they show.
 
-    python tools/make_notebooks.py            run all, and write those that are not as they are now
-    python tools/make_notebooks.py --check    run all, show what is stale, write nothing, and exit 1 if there is any
+    python -m tools.make_notebooks            run all, and write those that are not as they are now
+    python -m tools.make_notebooks --check    run all, show what is stale, write nothing, and exit 1 if there is any
 
 The cells run in IPython itself, which is what runs in the kernel of a notebook, but in this process: there are no
 sockets, no kernel that must be installed, and none that dies.  A cell that raises or warns ends it.  Stale is what
@@ -20,11 +20,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools import kept
+from tools.kept import ROOT, Stale
+
 NOTEBOOKS = ROOT / "docs" / "notebooks"
 KEPT = ("text/html", "text/plain")
 IMAGE = re.compile(r'<img [^>]*src="data:image/svg\+xml,([^"]*)"/>')
@@ -87,8 +88,16 @@ def words(cells: list[Cell]) -> list[str]:
     return said
 
 
-def stale() -> Iterator[tuple[Path, str, list[str]]]:
-    """Every notebook that has changed: its path, what it should hold, and as a diff what people read differently."""
+def stale() -> Iterator[Stale]:
+    """Every notebook that has changed."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["IPYTHONDIR"] = folder
+        os.chdir(folder)  # a notebook may write files
+        yield from _stale()
+        os.chdir(ROOT)
+
+
+def _stale() -> Iterator[Stale]:
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         text = path.read_text(encoding="utf-8")
         old = json.loads(text)
@@ -96,31 +105,9 @@ def stale() -> Iterator[tuple[Path, str, list[str]]]:
         right = json.dumps(new, indent=1, ensure_ascii=False, sort_keys=True) + "\n"  # as Jupyter writes it
         if right != text:
             before, after, name = words(old["cells"]), words(new["cells"]), str(path.relative_to(ROOT))
-            yield path, right, list(difflib.unified_diff(before, after, f"{name} (shown)", f"{name} (true)"))
-
-
-def main(arguments: list[str]) -> int:
-    """Write or check; the exit status."""
-    check = arguments == ["--check"]
-    if arguments and not check:
-        print(__doc__, file=sys.stderr)
-        return 2
-    found = False
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["IPYTHONDIR"] = folder
-        os.chdir(folder)  # a notebook may write files
-        for path, new, diff in stale():
-            found |= bool(diff)
-            if check:
-                sys.stdout.writelines(diff)
-            else:
-                path.write_text(new, encoding="utf-8")
-                print(f"wrote {path.relative_to(ROOT)}")
-        os.chdir(ROOT)
-    if check and found:
-        print("A notebook shows something that is no longer so; 'make docs' writes it again.")
-    return int(check and found)
+            diff = difflib.unified_diff(before, after, f"{name} (shown)", f"{name} (true)")
+            yield Stale(path, right, list(diff))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(kept.main(__doc__, stale(), sys.argv[1:]))

@@ -1,26 +1,22 @@
 """Write again the outlines of reports that the tests hold reports against: their words, without figures and style.
 
-    python tools/make_reports.py            write what is stale
-    python tools/make_reports.py --check    name what is stale, write nothing, and exit 1 if there is any
+    python -m tools.make_reports            write what is stale
+    python -m tools.make_reports --check    name what is stale, write nothing, and exit 1 if there is any
 
 What changes from one computer and day to the next is left out.  Everything runs in this process.
 """
 
 from __future__ import annotations
 
-import io
 import re
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from html.parser import HTMLParser
-from pathlib import Path
-from unittest import mock
 
-from pagebook.cli import main as pagebook
+from tools import kept
+from tools.kept import ROOT, Stale
 
-ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "tests" / "reports"
 HELD = {
     "model": "--walk sh:0x2ff8 --walk sh:0x1ffe --access store --size 4 -o -",
@@ -82,41 +78,13 @@ def outline(html: str) -> str:
 
 def report(words: str) -> str:
     """What ``pagebook report`` prints."""
-    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    with redirect_stdout(out), mock.patch.object(sys, "argv", ["pagebook", "report", *shlex.split(words)]):
-        try:
-            pagebook()
-        except SystemExit as ended:
-            if ended.code:
-                raise
-    out.flush()
-    assert isinstance(out.buffer, io.BytesIO)
-    return out.buffer.getvalue().decode()
+    return kept.printed("report", *shlex.split(words))
 
 
-def stale() -> Iterator[tuple[Path, str]]:
-    """Every outline that is not as it should be, and what it should be."""
-    for name, words in HELD.items():
-        path, new = FOLDER / f"{name}.txt", outline(report(words))
-        if not path.exists() or path.read_text(encoding="utf-8") != new:
-            yield path, new
-
-
-def main(arguments: list[str]) -> int:
-    """Write or check; the exit status."""
-    check = arguments == ["--check"]
-    if arguments and not check:
-        print(__doc__, file=sys.stderr)
-        return 2
-    found = False
-    for path, new in stale():
-        found = True
-        print(f"{'stale:' if check else 'wrote'} {path.relative_to(ROOT)}")
-        if not check:
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(new, encoding="utf-8")
-    return int(check and found)
+def stale() -> Iterator[Stale]:
+    """Every outline that is another now."""
+    return kept.differing((FOLDER / f"{name}.txt", outline(report(words))) for name, words in HELD.items())
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(kept.main(__doc__, stale(), sys.argv[1:]))

@@ -53,13 +53,21 @@ const page = {
 let current = null;
 let shown = "";
 let when = "";
+let showing = 0;
 
+/** Show what the link says; until that is done, the page says to be busy. */
 async function show() {
   takeToken();
-  const state = page.state();
-  const name = VIEWS[state.view] ? state.view : "book";
   if (!page.machine) return;
-  if (when !== timeOf(state) && !(await told(look()))) return;
+  const mine = ++showing;
+  $("main").setAttribute("aria-busy", "true");
+  await showState(page.state(), () => mine === showing);
+  if (mine === showing) $("main").setAttribute("aria-busy", "false");
+}
+
+async function showState(state, isLast) {
+  const name = VIEWS[state.view] ? state.view : "book";
+  if (when !== timeOf(state) && (!(await told(look())) || !isLast())) return;
   if (name !== shown) {
     current?.close?.();
     shown = name;

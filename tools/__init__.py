@@ -1,0 +1,1 @@
+"""What makes the virtual environment, and what writes again the files that show what pagebook says."""
