@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from calls import FOLDER, SMALL, call, core_of, saved
+from fake_xv6 import Fake, Shape
 from pagebook.ledger import Role
 from pagebook.machine import Machine, Space
 from pagebook.scan import PROBLEM_KINDS
@@ -105,6 +106,16 @@ def broken() -> Path:
     return path
 
 
+def built_anew() -> list[str]:
+    """An image of RAM, and a kernel that differs from what it holds in a few bytes: which is remarked."""
+    fake = Fake(Shape(), FOLDER)
+    fake.source()
+    fake.text = fake.text[:100] + bytes(3) + fake.text[103:]
+    image = FOLDER / "anew.img"
+    image.write_bytes(fake.memory.read(0x8000_0000, fake.shape.ram))
+    return [f"{image}@0x80000000", "--kernel", str(fake.build())]
+
+
 CALLS = {
     "access": [
         "walk 0x1000 --space init --access store",
@@ -149,6 +160,7 @@ def printed(kind: str) -> list[dict[str, Any]]:
     elif kind == "check":
         calls = [[kind, path] for path in (saved(), broken(), *odd)]
         calls += [[kind, path, "--select", "ALL"] for path in (saved(), broken())]
+        calls += [[kind, *built_anew()]]
     elif kind in CALLS:
         calls = [[*line.split(), *([saved()] if kind in ("fault", "access") else [])] for line in CALLS[kind]]
     else:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pagebook.errors import BadAddress, BadFile, BadTarget, OutsideMemory, PagebookError
-from pagebook.machine import NOTE_VERSION, Area, Counts, Hart, Machine, Pool, Space, from_note, to_note
+from pagebook.machine import NOTE_VERSION, Area, Counts, Doubt, Hart, Machine, Pool, Space, from_note, to_note
 from pagebook.memory import Memory
 from pagebook.sv import SV32, SV39, SV48, SV57
 from pagebook.table import AddressSpace
@@ -40,6 +40,7 @@ def full() -> Machine:
         free_range=(BASE, BASE + 16 * PAGE),
         counts=Counts("refs", BASE + PAGE, 1, 16, BASE, 4),
         guest="xv6",
+        doubts=(Doubt("state", 2, BASE + 8, "process 2 has state 99"),),
     )
 
 
@@ -53,7 +54,7 @@ def parts(machine: Machine) -> tuple:
     )
     return (
         machine.name, spaces, machine.harts, dict(machine.symbols), machine.areas, machine.pools,
-        machine.free_range, machine.counts, machine.guest,
+        machine.free_range, machine.counts, machine.guest, machine.doubts,
     )  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def test_the_note_is_the_plain_data_that_is_promised():
     assert note["version"] == NOTE_VERSION == 2
     assert set(note) == {
         "version", "name", "spaces", "harts", "symbols", "areas", "devices", "pools", "free_range", "counts",
-        "guest",
+        "guest", "doubts",
     }  # fmt: skip
     assert note["spaces"][1] == {
         "name": "init", "format": "sv48", "root": BASE, "pid": 1, "size": 0x4000, "areas": [[0, PAGE, "code"]],

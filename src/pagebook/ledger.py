@@ -148,7 +148,7 @@ class Ledger(Tabled):
             return None
 
     def _claim_space(self, number: int, space: Space, found: Scan) -> None:
-        mappings = found.mappings
+        mappings = found.usable
         for area in space.areas:
             role = _role_of(space, area)
             if role is not None:
@@ -221,7 +221,7 @@ class Ledger(Tabled):
         for space, found in zip(self.machine.spaces, self.scans, strict=True):
             if found is None:
                 continue
-            mappings = found.mappings
+            mappings = found.usable
             pa, size = mappings["pa"], mappings["size"]
             chosen = mappings[(pa <= U64(max(stop - 1, 0))) & (pa + (size - U64(1)) >= U64(start))]
             columns = [chosen[name].tolist() for name in Use._fields[1:]]

@@ -21,7 +21,7 @@ from pagebook.columns import Columns
 from pagebook.errors import BadFile, BadTarget
 from pagebook.frames import Chain, FreeList
 from pagebook.memory import PHYSICAL_BITS, Memory
-from pagebook.scan import MAPPING, RUN, WORDS, explained, merge, scan
+from pagebook.scan import MAPPING, RUN, WORDS, explained, scan
 from pagebook.shown import in_notebook, plain
 from pagebook.sv import FORMATS
 from pagebook.table import AddressSpace
@@ -98,6 +98,15 @@ class Counts(NamedTuple):
         return np.ascontiguousarray(number).view(f"<u{self.width}").reshape(length).astype(np.int64)
 
 
+class Doubt(NamedTuple):
+    """What a guest's own struct for a process says that cannot be: which member, whose, the struct's address, why."""
+
+    about: str
+    pid: int
+    at: int
+    sentence: str
+
+
 class Names:
     """The names of areas, which may overlap, for any range of addresses."""
 
@@ -143,7 +152,7 @@ class Space:
 
     def maps(self) -> Columns:
         """The mappings merged into runs, as the verb ``maps`` lists them, as rows of MAP; as `mappings`."""
-        rows = merge(self.mappings())
+        rows = scan(self.table, explained(self.table.memory)).runs()
 
         def names() -> npt.NDArray[np.object_]:
             known, out = Names(self.areas), np.empty(len(rows), object)
@@ -209,7 +218,8 @@ class Machine:
     ``areas`` name physical ranges (kernel image, disk queue).  ``pools`` are xv6's free lists, one or several, and
     ``free_range`` the frames its allocator owns; both are None where nothing is known of free frames.  ``counts`` is
     the guest's own count of the uses of a frame, where it keeps one.  ``guest`` says whose rules hold: ``xv6``,
-    ``linux``, or nothing.  ``chains`` are the free lists as they were found, where the memory moves on.
+    ``linux``, or nothing.  ``chains`` are the free lists as they were found, where the memory moves on.  ``doubts`` are
+    what its table of processes says that cannot be.
     """
 
     name: str
@@ -223,6 +233,7 @@ class Machine:
     counts: Counts | None = None
     guest: str = ""
     chains: tuple[Chain, ...] | None = field(default=None, compare=False)
+    doubts: tuple[Doubt, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spaces", Spaces(self.spaces))
@@ -312,6 +323,7 @@ def to_note(machine: Machine) -> dict[str, Any]:
         "free_range": list(machine.free_range) if machine.free_range else None,
         "counts": list(machine.counts) if machine.counts else None,
         "guest": machine.guest,
+        "doubts": [list(doubt) for doubt in machine.doubts],
     }
 
 
@@ -336,6 +348,7 @@ def from_note(note: Any, memory: Memory) -> Machine:  # noqa: ANN401 - it comes 
             free_range=_range(note["free_range"], memory),
             counts=None if note["counts"] is None else _counts(note["counts"], memory),
             guest=_text(note["guest"]),
+            doubts=tuple(_doubt(entry) for entry in note.get("doubts", ())),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadFile(f"the note of this saved machine is damaged: {type(error).__name__}: {error}") from error
@@ -361,6 +374,11 @@ def _hart(entry: Any) -> Hart:  # noqa: ANN401
         None if privilege is None else _text(privilege),
         tuple(_whole(value) for value in registers),
     )
+
+
+def _doubt(entry: Any) -> Doubt:  # noqa: ANN401
+    about, pid, at, sentence = entry
+    return Doubt(_text(about), _whole(pid), _whole(at), _text(sentence))
 
 
 def _pool(entry: Any) -> Pool:  # noqa: ANN401

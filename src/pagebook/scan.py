@@ -43,6 +43,7 @@ RUN = np.dtype([("va", "<u8"), ("pa", "<u8"), ("size", "<u8"), ("flags", "u1"), 
 
 PROBLEM = np.dtype([("va", "<u8"), ("pte", "<u8"), ("pte_pa", "<u8"), ("level", "u1"), ("kind", "u1")])
 PROBLEM_KINDS = ("table outside memory", "pointer on the last level", "misaligned superpage")
+MISALIGNED = 2
 
 WORDS = {"flags": tuple(flags_text(flags) for flags in range(256))}
 """Flags as words, for tables that leave."""
@@ -69,11 +70,19 @@ class Scan:
 
     def runs(self, ignore: int = A | D) -> Rows:
         """Neighbours in va and pa with the same rights and page size, merged; flags in ``ignore`` do not count."""
-        return self._merged if ignore == A | D else merge(self.mappings, ignore)
+        return self._merged if ignore == A | D else merge(self.usable, ignore)
 
     @cached_property
     def _merged(self) -> Rows:
-        return merge(self.mappings)
+        return merge(self.usable)
+
+    @cached_property
+    def usable(self) -> Columns:
+        """The mappings without the misaligned superpages, at which every walk faults."""
+        if not (self.problems["kind"] == MISALIGNED).any():
+            return self.mappings
+        aligned: npt.NDArray[np.bool_] = self.mappings["pa"] & (self.mappings["size"] - U64(1)) == 0
+        return self.mappings[aligned]
 
 
 class _Level(NamedTuple):
@@ -287,7 +296,7 @@ class _Uses:
         out = np.empty(len(crooked), PROBLEM)
         for name in ("va", "pte", "pte_pa", "level"):
             out[name] = crooked[name]
-        out["kind"] = 2
+        out["kind"] = MISALIGNED
         return [out]
 
     def _problem(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pagebook.machine import Counts, Hart, Machine, Pool, Space
+from pagebook.machine import Counts, Doubt, Hart, Machine, Pool, Space
 from pagebook.memory import Memory
 from pagebook.pagetable import PageTable
 from pagebook.sv import SV39, A, D, R, U, V, W, X
@@ -945,3 +945,67 @@ def two_kernel_stacks_are_in_one_frame() -> Machine:
     kept = SV39.pte_pa(pte_of(k, None, KSTACK(1))[1])
     kfree(k, change(k, None, KSTACK(2), to=kept))
     return machine(k)
+
+
+@seed("PB119")
+def two_processes_have_one_kernel_stack() -> Machine:
+    return doubted("kstack", "has its kernel stack at 0x3fffffb000, and so has process 1")
+
+
+@seed("PB110")
+def struct_proc_names_another_trapframe_than_the_table() -> Machine:
+    return doubted("trapframe", "has its trapframe at 0x80000000, and its table does not map that below the trampoline")
+
+
+@seed("PB120")
+def struct_proc_names_a_page_table_that_cannot_be() -> Machine:
+    return doubted(
+        "pagetable", "has its page table at 0x803cb123, and none can be there: root 0x803cb123 is not page-aligned"
+    )
+
+
+def doubted(about: str, what: str) -> Machine:
+    """A machine of whose shell its struct proc says what cannot be, as readers of guests tell it."""
+    return replace(machine(forked()), doubts=(Doubt(about, 2, PROCS + 16, f"process 2 (sh) {what}"),))
+
+
+def kernel_entries(k: Kernel, start: int, pages: int, flags: int) -> Machine:
+    """The kernel's own pages from ``start`` on with these flags in the place of theirs; none for no mapping."""
+    for va in range(start, start + pages * PAGE, PAGE):
+        pte_pa, pte = pte_of(k, None, va)
+        k.memory.write64(pte_pa, SV39.pte(SV39.pte_pa(pte), flags))
+    return machine(k)
+
+
+@seed("PB121")
+def the_kernels_text_cannot_be_executed() -> Machine:
+    k = forked()
+    return kernel_entries(k, KERNBASE, k.layout.etext - KERNBASE >> 12, V | R)
+
+
+@seed("PB121")
+def a_page_of_the_kernels_text_is_not_mapped() -> Machine:
+    return kernel_entries(forked(), KERNBASE + PAGE, 1, 0)
+
+
+@seed("PB121")
+def a_page_of_the_kernels_data_cannot_be_written() -> Machine:
+    k = forked()
+    return kernel_entries(k, k.layout.etext + 2 * PAGE, 1, V | R)
+
+
+@seed("PB121")
+def a_frame_of_the_allocator_is_not_mapped() -> Machine:
+    k = forked()
+    return kernel_entries(k, k.kmem.head, 1, 0)
+
+
+@seed("PB121")
+def the_allocators_frames_cannot_be_written() -> Machine:
+    k = forked()
+    return kernel_entries(k, k.kmem.head - 3 * PAGE, 3, V | R)
+
+
+@seed("PB121")
+def a_kernel_stack_cannot_be_written() -> Machine:
+    return kernel_entries(forked(), KSTACK(2), 1, V | R)

@@ -18,7 +18,7 @@ from pagebook.ledger import Ledger
 from pagebook.machine import Area, Machine, Space
 from pagebook.memory import U64, Memory
 from pagebook.scan import MAPPING
-from pagebook.sv import U
+from pagebook.sv import R, U, W
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_up
 
 LEAF = np.dtype([("space", "<i4"), *((name, MAPPING[name]) for name in MAPPING.names or ())])
@@ -232,6 +232,14 @@ class Evidence:
         if not len(self.noise):
             return np.ones(len(found), dtype=np.bool_)
         return ~np.isin(found["pte_pa"] & ~U64(PAGE_MASK), self.noise)
+
+    @cached_property
+    def usable(self) -> Mask:
+        """Which leaves are no reserved encoding and no noise: what hardware would make use of."""
+        flags, pte, pa = (self.leaves[name] for name in ("flags", "pte", "pa"))
+        found: Mask = (flags & (R | W) != W) & (pte >> U64(54) & U64(0x7F) == 0)
+        found &= pa & (self.leaves["size"] - U64(1)) == 0
+        return found & self.sound(self.leaves)
 
     @cached_property
     def text(self) -> tuple[int, int] | None:

@@ -6,13 +6,13 @@ import difflib
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
-from pagebook.checks import encodings, rights, structure, xv6_frames, xv6_pages
+from pagebook.checks import encodings, rights, structure, xv6_frames, xv6_kernel, xv6_pages
 from pagebook.checks.rule import Rule
 from pagebook.errors import BadTarget
 
 RULES: tuple[Rule, ...] = tuple(
     sorted(
-        (*encodings.RULES, *structure.RULES, *rights.RULES, *xv6_pages.RULES, *xv6_frames.RULES),
+        (*encodings.RULES, *structure.RULES, *rights.RULES, *xv6_pages.RULES, *xv6_frames.RULES, *xv6_kernel.RULES),
         key=lambda rule: rule.id,
     )
 )

@@ -27,21 +27,13 @@ def _kernel_text(evidence: Evidence) -> Mask:
     return text
 
 
-def _usable(evidence: Evidence) -> Mask:
-    """Leaves that are no reserved encoding and no noise: what hardware would make use of."""
-    flags, pte, pa = (evidence.leaves[name] for name in ("flags", "pte", "pa"))
-    found: Mask = (flags & (R | W) != W) & (pte >> U64(54) & U64(0x7F) == 0)
-    found &= pa & (evidence.leaves["size"] - U64(1)) == 0
-    return found & evidence.sound(evidence.leaves)
-
-
 def kernel_write_execute(evidence: Evidence) -> Iterator[Hits]:
     """Leaves without U that have W and X, but for the kernel's text, which has a rule of its own."""
     leaves = evidence.leaves
     both = (leaves["flags"] & (U | W | X) == W | X) & ~(evidence.of_process & evidence.below)
     if not both.any():
         return
-    mask = both & ~_kernel_text(evidence) & _usable(evidence) & ~_at_trampoline(evidence) & ~_of_users(evidence)
+    mask = both & ~_kernel_text(evidence) & evidence.usable & ~_at_trampoline(evidence) & ~_of_users(evidence)
     yield mapping_hits(leaves[mask], lambda place: f"{place.what} of the kernel's can be written and executed")
 
 
@@ -143,7 +135,7 @@ def kernel_text_writable(evidence: Evidence) -> Iterator[Hits]:
     """Leaves of kernel spaces with W over the kernel's text."""
     text = _kernel_text(evidence)
     yield mapping_hits(
-        evidence.leaves[text & (evidence.leaves["flags"] & (R | W) == R | W) & _usable(evidence)],
+        evidence.leaves[text & (evidence.leaves["flags"] & (R | W) == R | W) & evidence.usable],
         lambda place: f"{place.what} of the kernel's text can be written ({_rights(place)})",
     )
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from pagebook.checks.evidence import KERNELS, Evidence, Indices, Mask
 from pagebook.checks.marking import reached
-from pagebook.checks.rule import Hits, Place, Rule, Severity, frame_hits, mapping_hits, place_hits
+from pagebook.checks.rule import Hits, Place, Rule, Severity, frame_hits, mapping_hits
 from pagebook.ledger import Role
 from pagebook.memory import U64
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_up
@@ -275,47 +275,6 @@ def empty_table(evidence: Evidence) -> Iterator[Hits]:
     )
 
 
-def kernel_stack_guard(evidence: Evidence) -> Iterator[Hits]:
-    """Kernel stacks above a page that is mapped, where the others have a hole."""
-    stacks = evidence.stacks
-    if not stacks:
-        return
-    spaces = np.array([number for number, _ in stacks], dtype=np.int32)
-    below = np.array([max(area.start - PAGE_SIZE, 0) for _, area in stacks], dtype=U64)
-    mapped = np.zeros(len(stacks), dtype=np.bool_)
-    leaves = evidence.leaves
-    for number in np.unique(spaces).tolist():
-        here = spaces == number
-        own = leaves["space"] == number
-        va, end = leaves["va"][own], leaves["va"][own] + leaves["size"][own]
-        at = np.searchsorted(va, below[here], side="right") - 1
-        mapped[here] = (at >= 0) & (below[here] < end[np.maximum(at, 0)]) if len(va) else False
-    if 2 * np.count_nonzero(mapped) > len(stacks):
-        return  # this kernel keeps no guard pages
-    names = [area.name for _, area in stacks]
-    chosen = np.flatnonzero(mapped)
-    yield place_hits(
-        spaces[chosen], below[chosen],
-        lambda place: f"{place.va:#x}, the guard page under the {names[place.fact]}, is mapped: a kernel stack that "
-        "overflows runs on into it",
-        fact=chosen,
-    )  # fmt: skip
-
-
-def kernel_stack_shared(evidence: Evidence) -> Iterator[Hits]:
-    """Kernel stacks that lead to one frame."""
-    rows = evidence.leaves[evidence.on_stacks]
-    _, first, which = np.unique(rows["pa"], return_index=True, return_inverse=True)
-    again = rows["va"][first[which]] != rows["va"]
-    yield mapping_hits(
-        rows[again],
-        lambda place: (
-            f"the kernel stack at {place.va:#x} is in the frame {place.pa:#x}, and so is the one at {place.fact:#x}"
-        ),
-        fact=rows["va"][first[which[again]]],
-    )
-
-
 RULES = (
     Rule(
         "PB102", "leaked-frame", "Every frame of the allocator is free, or somebody has it.", Severity.ERROR,
@@ -350,13 +309,5 @@ RULES = (
         "PB116", "empty-table", "Every table maps something.", Severity.NOTE,
         "Call walk with alloc = 0 where you only ask; xv6 itself leaves empty tables after sbrk.", empty_table,
         default=False, guests=XV6,
-    ),
-    Rule(
-        "PB118", "kernel-stack-guard", "The page under a kernel stack is not mapped.", Severity.ERROR,
-        "Leave a page free between kernel stacks: KSTACK(p) is two pages a slot.", kernel_stack_guard, guests=XV6,
-    ),
-    Rule(
-        "PB119", "kernel-stack-shared", "Each kernel stack has a frame of its own.", Severity.ERROR,
-        "Call kalloc for each slot in proc_mapstacks.", kernel_stack_shared, guests=XV6,
     ),
 )  # fmt: skip

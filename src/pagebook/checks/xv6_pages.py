@@ -14,7 +14,7 @@ import numpy as np
 from pagebook.checks.evidence import DEAD, IMAGE, KERNELS, STACK_FRAME, Evidence, Mask
 from pagebook.checks.evidence import TRAPFRAME as TRAPFRAME_FRAME
 from pagebook.checks.marking import image_words
-from pagebook.checks.rule import Hits, Place, Rule, Severity, mapping_hits, place_hits, space_hits
+from pagebook.checks.rule import Hits, Place, Rule, Severity, doubt_hits, mapping_hits, place_hits, space_hits
 from pagebook.columns import Columns
 from pagebook.memory import U64
 from pagebook.sv import R, W, X, flags_text
@@ -38,7 +38,7 @@ class Pages:
         self.top = np.minimum(evidence.trapframes, evidence.trampolines)
         self.below_trapframe: Mask = evidence.of_process & (leaves["va"] < self.top[space])
         self.beyond: Mask = self.below_trapframe & ~evidence.below
-        self.inside: Mask = evidence.of_process & evidence.below
+        self.inside: Mask = self.below_trapframe & evidence.below
 
     @cached_property
     def fixed(self) -> Mask:
@@ -313,10 +313,13 @@ def trapframe(evidence: Evidence) -> Iterator[Hits]:
         found[~twice & outside],
         lambda place: f"the trapframe leads to {place.pa:#x}, which is no frame that kalloc gives",
     )
+    yield doubt_hits(evidence, "trapframe")
+    doubted = {doubt.pid for doubt in evidence.machine.doubts if doubt.about == "trapframe"}
+    told = np.array([space.pid in doubted for space in evidence.spaces], np.bool_)[found["space"]]
     known = np.isin(found["pa"], image_words(evidence))
     if 2 * np.count_nonzero(known) > len(known):  # struct proc can be seen, so what it does not name is wrong
         yield mapping_hits(
-            found[~known & ~twice & ~outside],
+            found[~known & ~told & ~twice & ~outside],
             lambda place: f"the trapframe leads to {place.pa:#x}, which no struct proc names: p->trapframe is another",
         )
 
@@ -382,6 +385,12 @@ def pagetable_of_the_dead(evidence: Evidence) -> Iterator[Hits]:
     )  # fmt: skip
 
 
+def process_slot(evidence: Evidence) -> Iterator[Hits]:
+    """What the table of processes says of a process that cannot be: its page table, its state, its size."""
+    for about in ("pagetable", "state", "sz"):
+        yield doubt_hits(evidence, about)
+
+
 RULES = (
     Rule(
         "PB101", "beyond-size", "A process maps nothing beyond its size.", Severity.ERROR,
@@ -426,5 +435,10 @@ RULES = (
     Rule(
         "PB117", "pagetable-of-the-dead", "An unused slot has no page table.", Severity.ERROR,
         "Set p->pagetable to 0 in freeproc, after its tables are freed.", pagetable_of_the_dead, guests=XV6,
+    ),
+    Rule(
+        "PB120", "process-slot", "What struct proc says of a process can be so.", Severity.ERROR,
+        "Look who writes that member, or past the end of what lies before it; a watchpoint there tells.", process_slot,
+        guests=XV6,
     ),
 )  # fmt: skip

@@ -24,26 +24,30 @@ FOUND = 1
 def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str], form: str) -> int:
     """Look, and print; FOUND when there is anything to print."""
     rules = choose(select, ignore)
-    report = _report(target, model, rules)
+    report, remarks = _report(target, model, rules)
     if form == "json":
-        print_json(findings.data(report))
+        print_json(findings.data(report, remarks))
     elif form == "sarif":
-        sys.stdout.write(json.dumps(findings.sarif(report), indent=2) + "\n")
+        sys.stdout.write(json.dumps(findings.sarif(report, remarks), indent=2) + "\n")
     else:
         width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
         print_lines(findings.text(report, width))
     return FOUND if report.findings else OK
 
 
-def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
-    """Look once at what stands still, and as often as it takes at what moves."""
+def _report(target: str, model: Model, rules: Sequence[Rule]) -> tuple[Report, list[str]]:
+    """Look once at what stands still, as often as it takes at what moves; and what is to be said beside findings."""
     with opened(target, model) as found:
         moves = found.live and not model.get("freeze")
         report = confirm(found.settled, rules, found.look()) if moves else look_once(found.look(), rules)
-        say(dict.fromkeys([*found.remarks, *([TORN] if report.torn else [])]))
+        told = {doubt.sentence for doubt in report.machine.doubts}
+        remarks = [one for one in found.remarks if one not in told]
+        if report.torn and TORN not in remarks:
+            remarks.append(TORN)
+        say(remarks)
         if not report.machine.spaces:
             raise BadTarget(f"nothing was checked: {report.machine.name} has no page table yet, or none that was read")
-        return report
+        return report, remarks
 
 
 def rule(id: str | None) -> int:

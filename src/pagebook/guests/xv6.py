@@ -107,6 +107,7 @@ def read(
         free_range=free,
         counts=tallied,
         guest="xv6",
+        doubts=tuple(spaces.doubts),
     )
     return Reading(machine, remarks.said())
 

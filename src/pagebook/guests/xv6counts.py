@@ -26,6 +26,10 @@ from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
 SAMPLE = 32
 SLACK = 64
 FEWEST_WITNESSES = 4
+TOO_FEW = (
+    "too few frames are known to be free or in use to tell; of a guest that runs, ask again, or stop it for that with "
+    "--freeze"
+)
 
 
 @dataclass(frozen=True)
@@ -163,8 +167,7 @@ def _verdict(numbers: npt.NDArray[np.int64], base: int, witnesses: Witnesses) ->
     free = at(witnesses.free)
     odd = np.count_nonzero(free >> 1) - np.count_nonzero(free == -1)
     reasons = {
-        "too few frames are known to be free or in use to tell": len(once) + len(shared) < FEWEST_WITNESSES
-        or len(free) < FEWEST_WITNESSES,
+        TOO_FEW: len(once) + len(shared) < FEWEST_WITNESSES or len(free) < FEWEST_WITNESSES,
         f"{odd} of {len(free)} free frames have neither 0 nor 1": odd * 20 > len(free),
         "they are 1 for free frames as for those in use, and no frame is shared": not len(shared)
         and np.count_nonzero(free < 1) * 2 <= len(free),

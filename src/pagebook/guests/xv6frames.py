@@ -17,7 +17,7 @@ from pagebook.guests.kernelfile import KernelFile
 from pagebook.guests.xv6layout import Head, Layout
 from pagebook.machine import Area, Pool
 from pagebook.memory import U64, Memory
-from pagebook.scan import scan
+from pagebook.scan import Rows, scan
 from pagebook.sv import Format
 from pagebook.table import AddressSpace
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_up
@@ -86,7 +86,7 @@ def kernel_table(memory: Memory, kernel: KernelFile, fmt: Format, remark: Remark
     stop = end
     over = identity[(identity["va"] <= U64(image)) & (identity["va"] + identity["size"] > U64(image))]
     if len(over):
-        stop = int(over["va"][0] + over["size"][0])
+        stop = max(int(over["va"][0] + over["size"][0]), _seen_end(identity, root, image, end))
         if stop > end:
             remark(
                 f"the kernel maps RAM up to {stop:#x}, and the memory that was read goes in one piece to {end:#x}: "
@@ -100,6 +100,13 @@ def kernel_table(memory: Memory, kernel: KernelFile, fmt: Format, remark: Remark
         )
     devices = [part for run in identity[identity["va"] < U64(kernel.start)] for part in _devices(run, memory)]
     return KernelTable(table, stop, tuple(devices), mappings["va"], mappings["size"])
+
+
+def _seen_end(identity: Rows, root: int, image: int, end: int) -> int:
+    """The end of what must be RAM beyond any hole in the kernel's table: other runs, and the frame of its root."""
+    inside = identity[(identity["va"] >= U64(image)) & (identity["va"] < U64(end))]
+    ends: list[int] = (inside["va"] + inside["size"]).tolist()
+    return max([*ends, root + PAGE_SIZE if image <= root < end else 0])
 
 
 def _devices(run: np.void, memory: Memory) -> list[Area]:

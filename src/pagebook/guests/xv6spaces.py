@@ -7,7 +7,7 @@ be a space is left out, and what does not fit is said.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from pagebook.guests.kernelfile import KernelFile, Program, program
 from pagebook.guests.xv6counts import Witnesses
 from pagebook.guests.xv6frames import KernelTable, Remark
 from pagebook.guests.xv6layout import ProcTable, Regions
-from pagebook.machine import Area, Space
+from pagebook.machine import Area, Doubt, Space
 from pagebook.memory import U64, Memory
 from pagebook.sv import Format, U, V
 from pagebook.table import AddressSpace
@@ -27,6 +27,7 @@ from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_down, page_up
 
 WORDS = {"SLEEPING": "sleep", "RUNNABLE": "runble", "RUNNING": "run"}
 UNUSED = "UNUSED"
+NAMELESS = "state "  # and the number of one
 MOST_STACK = 64 * PAGE_SIZE
 MOST_NAMED = 64
 
@@ -36,6 +37,7 @@ class Process:
     """One struct proc: its slot, its address, its bytes, and what the kernel keeps of it; 0 where it keeps nothing."""
 
     slot: int
+    at: int
     octets: bytes
     name: str
     pid: int
@@ -52,8 +54,8 @@ class Processes:
     ``left`` are the page tables that unused slots have, by slot: a kernel should have let go of them.
     """
 
-    def __init__(self, memory: Memory, table: ProcTable, remark: Remark) -> None:
-        octets = _octets(memory, table)
+    def __init__(self, memory: Memory, table: ProcTable) -> None:
+        places, octets = _octets(memory, table)
         present = {name: _column(octets, table, name) for name in table.fields if name != "name"}
         count = len(octets)
         nothing = np.zeros(count, U64)
@@ -69,12 +71,11 @@ class Processes:
         self.live: list[Process] = []
         for slot in np.flatnonzero(self.used).tolist():
             value = int(states[slot])
-            if value not in names:
-                remark(f"slot {slot} of the process table has state {value}, which is none of the kernel's")
             known = {name: int(column[slot]) for name, column in present.items()}
             self.live.append(
                 Process(
                     slot,
+                    places[slot],
                     octets[slot].tobytes(),
                     _name(octets[slot], table),
                     known.get("pid", 0),
@@ -91,16 +92,19 @@ class Processes:
         return f"stack of process {self.pids[slot]}" if self.used[slot] else f"stack of slot {slot}, unused"
 
 
-def _octets(memory: Memory, table: ProcTable) -> npt.NDArray[np.uint8]:
-    """The bytes of all structs, copied at once, of shape (processes, stride)."""
+def _octets(memory: Memory, table: ProcTable) -> tuple[Sequence[int], npt.NDArray[np.uint8]]:
+    """The addresses of all structs, and their bytes, copied at once, of shape (processes, stride)."""
     if not table.indirect:
-        data = memory.read(table.address, table.count * table.stride)
-        return np.frombuffer(data, np.uint8).reshape(table.count, table.stride)
+        size = table.count * table.stride
+        data = memory.read(table.address, size)
+        places = range(table.address, table.address + size, table.stride)
+        return places, np.frombuffer(data, np.uint8).reshape(table.count, table.stride)
     found = np.zeros((table.count, table.stride), np.uint8)
-    for slot, at in enumerate(np.frombuffer(memory.read(table.address, table.count * 8), "<u8").tolist()):
+    pointers: list[int] = np.frombuffer(memory.read(table.address, table.count * 8), "<u8").tolist()
+    for slot, at in enumerate(pointers):
         if at and memory.answers(at, table.stride):
             found[slot] = np.frombuffer(memory.read(at, table.stride), np.uint8)
-    return found
+    return pointers, found
 
 
 def _column(octets: npt.NDArray[np.uint8], table: ProcTable, name: str) -> npt.NDArray[np.uint64]:
@@ -122,7 +126,7 @@ def _name(octets: npt.NDArray[np.uint8], table: ProcTable) -> str:
 
 
 def _state(states: Mapping[int, str], value: int) -> str:
-    name = states.get(value, f"state {value}")
+    name = states.get(value, f"{NAMELESS}{value}")
     return WORDS.get(name, name.lower())
 
 
@@ -138,7 +142,8 @@ class Spaces:
         self.view = view
         self.format = fmt
         self.remark = remark
-        self.processes = Processes(memory, layout, remark)
+        self.doubts: list[Doubt] = []
+        self.processes = Processes(memory, layout)
         self.trampoline = (1 << fmt.va_bits - 1) - PAGE_SIZE
         self.trapframe = self.trampoline - PAGE_SIZE
         self.mapped: list[npt.NDArray[np.uint64]] = []
@@ -162,7 +167,9 @@ class Spaces:
             symbols = found.symbols if found else {}
             spaces.append(Space(names[p.slot], table, areas, p.pid, p.sz if sized else None, symbols, p.state))
             spaces += self._other_tables(p, names[p.slot])
+        for p in self.processes.live:
             self._check(p)
+        self._check_stacks()
         return (*spaces, *self._left())
 
     def _left(self) -> Iterator[Space]:
@@ -181,8 +188,13 @@ class Spaces:
         try:
             return AddressSpace(self.memory, p.root, self.format)
         except PagebookError as error:
-            self.remark(f"process {p.pid} ({p.name}) has its page table at {p.root:#x}, and none can be there: {error}")
+            self._doubt(p, "pagetable", f"has its page table at {p.root:#x}, and none can be there: {error}")
             return None
+
+    def _doubt(self, p: Process, about: str, what: str) -> None:
+        sentence = f"process {p.pid} ({p.name}) {what}"
+        self.remark(sentence)
+        self.doubts.append(Doubt(about, p.pid, p.at, sentence))
 
     def _kernel_areas(self) -> list[Area]:
         start, symbols = self.kernel.start, self.kernel.symbols
@@ -322,10 +334,8 @@ class Spaces:
             elif va < self.trapframe and pa in members and pa:
                 areas.append(Area(va, PAGE_SIZE, members[pa]))
         if p.trapframe and where is None and "trapframe" in self.layout.fields:
-            self.remark(
-                f"process {p.pid} ({p.name}) has its trapframe at {p.trapframe:#x}, and its table does not map that "
-                "below the trampoline"
-            )
+            what = f"has its trapframe at {p.trapframe:#x}, and its table does not map that below the trampoline"
+            self._doubt(p, "trapframe", what)
         areas.append(Area(self.trapframe if where is None else where, PAGE_SIZE, "trapframe"))
         return [*areas, Area(self.trampoline, PAGE_SIZE, "trampoline")]
 
@@ -365,13 +375,25 @@ class Spaces:
 
     def _check(self, p: Process) -> None:
         """Say what the process table holds that cannot be."""
-        who = f"process {p.pid} ({p.name})"
+        if p.state.startswith(NAMELESS):
+            self._doubt(p, "state", f"has {p.state}, which is none of the kernel's")
+        if not p.root:  # it is being made, or torn down
+            return
         if p.sz > self.trapframe:
-            self.remark(f"{who} has sz {p.sz:#x}, which is above its trapframe's address {self.trapframe:#x}")
+            self._doubt(p, "sz", f"has sz {p.sz:#x}, which is above its trapframe's address {self.trapframe:#x}")
         if p.trapframe and (p.trapframe & PAGE_MASK or p.trapframe not in self.memory):
-            self.remark(f"{who} has its trapframe at {p.trapframe:#x}, which is no frame of memory")
+            self._doubt(p, "trapframe", f"has its trapframe at {p.trapframe:#x}, which is no frame of memory")
         if p.slot not in self.stacks and self.view.table is not None and not self._stack_elsewhere(p):
-            self.remark(f"{who} has its kernel stack at {p.kstack:#x}, which the kernel's table does not map")
+            what = f"has its kernel stack at {p.kstack:#x}, which the kernel's table does not map"
+            self._doubt(p, "kstack", what)
+
+    def _check_stacks(self) -> None:
+        """Say which processes have one kernel stack; where each has a kernel's table of its own, they may."""
+        first: dict[int, Process] = {}
+        for p in self.processes.live if not self.layout.tables else ():
+            other = first.setdefault(p.kstack, p)
+            if other is not p and p.slot in self.stacks:
+                self._doubt(p, "kstack", f"has its kernel stack at {p.kstack:#x}, and so has process {other.pid}")
 
     def _stack_elsewhere(self, p: Process) -> bool:
         """Whether a table of the process's own maps its kernel stack, or nothing is known of stacks."""

@@ -99,7 +99,7 @@ def listing(space: Space, chosen: Filter, single: bool = False) -> Listing:
     A run is shown whole when any of it is in the address ranges.  TooManyMappings when the tables are hostile.
     """
     found = scan(space.table, explained(space.table.memory))
-    mappings, some = found.mappings, chosen.has or chosen.lacks
+    mappings, some = found.usable, chosen.has or chosen.lacks
     if some:
         mappings = mappings[_by_flags(mappings["flags"], chosen)]
     rows = _each(mappings) if single else merge(mappings) if some else found.runs()
@@ -110,7 +110,7 @@ def listing(space: Space, chosen: Filter, single: bool = False) -> Listing:
             f"{space.name} has {len(rows)} runs to show, more than {most}: its tables are hostile, or ask for a "
             "part with --va, --pa, --has or --lacks"
         )
-    return Listing(space, len(found.mappings), rows, _problems(space.table.format, found.problems, chosen))
+    return Listing(space, len(found.usable), rows, _problems(space.table.format, found.problems, chosen))
 
 
 def _by_flags(flags: npt.NDArray[np.uint8], chosen: Filter) -> npt.NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pagebook import __version__
@@ -100,8 +100,8 @@ def rules(listed: Iterable[Rule]) -> Iterator[Line]:
         ]
 
 
-def data(report: Report) -> dict[str, Any]:
-    """The findings as the document ``pagebook.check``."""
+def data(report: Report, remarks: Sequence[str] = ()) -> dict[str, Any]:
+    """The findings as the document ``pagebook.check``; ``remarks`` say what could not be read or known."""
     return document(
         "check",
         machine=report.machine.name,
@@ -110,6 +110,7 @@ def data(report: Report) -> dict[str, Any]:
         looks=report.looks,
         findings=[_finding(finding) for finding in report.findings],
         more=dict(report.more),
+        remarks=list(remarks),
     )
 
 
@@ -136,13 +137,11 @@ def _hex(value: int | None) -> str | None:
     return None if value is None else hex(value)
 
 
-def sarif(report: Report) -> dict[str, Any]:
+def sarif(report: Report, remarks: Sequence[str] = ()) -> dict[str, Any]:
     """The findings as a SARIF 2.1.0 log with one run; places are logical locations, for there is no source file."""
     numbers = {id: number for number, id in enumerate(report.rules)}
-    notes = [
-        {"level": "note", "message": {"text": f"{id}: {_count(count, 'more finding')} like those listed"}}
-        for id, count in report.more.items()
-    ]
+    more = (f"{id}: {_count(count, 'more finding')} like those listed" for id, count in report.more.items())
+    notes = [{"level": "note", "message": {"text": text}} for text in (*more, *remarks)]
     invocation: dict[str, Any] = {"executionSuccessful": True}
     if notes:
         invocation["toolExecutionNotifications"] = notes
