@@ -10,6 +10,7 @@
 #             their tables against what pagebook finds (fetches qemu-system-misc, a cross compiler, that Linux)
 # make browser  drive the page in Chromium on the model, a saved core and a guest in QEMU, and open reports (fetches Playwright with
 #             axe-core, and chromium; SHOTS=FOLDER keeps pictures of every view)
+# make pictures  take again the pictures of the page that README shows
 # make steady  leave the page open on a guest for MINUTES: what memory both sides keep, how fast the guest counts
 # make fuzz   hostile images, files and answers, every question asked of each (IMAGES and FUZZ_SEED choose)
 # make fuzz-guided  inputs for each reader of outside bytes, guided by what they reach (READERS names some, SECONDS is
@@ -31,7 +32,7 @@ FUZZ_SEED ?= 1
 READERS ?=
 SECONDS ?= 60
 
-.PHONY: run test lint bench conformance second-opinion golden mutants spike guests browser steady chromium fuzz fuzz-guided nightly docs programs clean
+.PHONY: run test lint bench conformance second-opinion golden mutants spike guests browser pictures steady chromium fuzz fuzz-guided nightly docs programs clean
 
 run: $(READY)
 	$(BIN)/pagebook boot
@@ -74,6 +75,9 @@ guests: $(READY_DEV)
 
 browser: chromium
 	$(BIN)/python -m browser $(if $(SHOTS),--shots $(SHOTS))
+
+pictures: chromium
+	$(BIN)/python -m browser.pictures
 
 steady: chromium
 	$(BIN)/python -m browser.steady --minutes $(MINUTES)

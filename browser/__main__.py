@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 from browser import reports, views
 from browser.axe import serious
 from browser.serving import Served, digest, leaking_core, served
+from browser.window import chromium
 
 SIZES = {"phone": (390, 844), "laptop": (1280, 800), "projector": (1920, 1080)}
 THEMES = ("light", "dark")
@@ -165,13 +165,9 @@ def main() -> int:
     chosen = parser.parse_args()
     if chosen.shots:
         chosen.shots.mkdir(parents=True, exist_ok=True)
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        print("chromium is missing: install Debian's chromium", file=sys.stderr)
-        return 2
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = chromium(playwright)
         drive = Drive(browser, chosen.shots)
         for target, run in {
             "model": model,

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 from playwright.sync_api import sync_playwright
 
 from browser.serving import served
+from browser.window import chromium
 from guests.build import build
 from guests.qemu import Guest, running
 from pagebook.sv import SV39
@@ -63,7 +63,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m browser.steady", description=__doc__)
     parser.add_argument("--minutes", type=int, default=10)
     minutes = max(parser.parse_args().minutes, 3)
-    chromium = shutil.which("chromium")
     with (
         tempfile.TemporaryDirectory() as name,
         running(build(Path(name)), SV39.mode, Path(name), in_a_file=False) as guest,
@@ -71,7 +70,7 @@ def main() -> int:
     ):
         alone = [seconds_a_million(guest) for _ in range(ALONE)]
         with served(f"qemu:{guest.pid}") as at:
-            browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+            browser = chromium(playwright)
             page = browser.new_page()
             page.goto(at.link)
             page.wait_for_selector("body[data-ready]")

@@ -691,3 +691,19 @@ def test_a_member_that_stands_outside_its_struct_is_none(tmp_path, monkeypatch):
     monkeypatch.setattr(Shape, "offsets", property(lambda shape: {**right, "pagetable": shape.stride + 64}))
     with pytest.raises(BadTarget, match="has no member pagetable"):
         look(Fake(Shape(), tmp_path))
+
+
+@pytest.mark.parametrize("part", ["a frame in the middle", "the last 32 frames"])
+def test_a_hole_in_the_kernels_map_is_told_as_that_and_ram_goes_on_behind_it(part, tmp_path):
+    fake = Fake(Shape(), tmp_path)
+    fake.build()
+    source = fake.source()
+    end = KERNBASE + fake.shape.ram
+    start, stop = (fake.k.kmem.head, fake.k.kmem.head + PAGE) if "middle" in part else (end - 32 * PAGE, end)
+    table = fake.k.table(fake.k.kernel_pagetable)
+    for va in range(start, stop, PAGE):
+        fake.memory.write64(table.find(va)[0], 0)
+    found, _ = read(source, fake.path)
+    assert found.free_range == (page_up(END), end)
+    told = check(found, choose()).findings
+    assert [(one.rule, one.va, one.size) for one in told] == [("PB121", start, stop - start)]
