@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -660,8 +661,29 @@ def test_ctrl_c_while_saving_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_the_status_after_a_signal_that_a_verb_was_ended_by_is_the_shell_s(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> int:
+        raise SystemExit(128 + number)
+
+    monkeypatch.setattr(verbs, "maps", ended)
+    assert call("maps") == Answer(128 + number, "", "")
+
+
+def test_findings_do_not_hide_that_the_reader_has_left() -> None:
+    command = [sys.executable, "-m", "pagebook", "check", "rules"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as child:
+        assert child.stdout
+        assert child.stderr
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        assert child.wait(timeout=60) == 141
+
+
 @pytest.mark.parametrize("words", ["maps --pages --ram 4M", "boot --quiet --ram 2M"])  # more than a pipe holds; less
-def test_a_reader_that_has_seen_enough_ends_it_silently_with_status_0(words: str) -> None:
+def test_a_reader_that_has_seen_enough_ends_it_silently_with_the_status_of_any_tool(words: str) -> None:
     command = [sys.executable, "-m", "pagebook", *words.split()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as child:
         assert child.stdout
@@ -670,7 +692,7 @@ def test_a_reader_that_has_seen_enough_ends_it_silently_with_status_0(words: str
             assert child.stdout.readline().startswith(b"kernel: ")
         child.stdout.close()
         assert child.stderr.read() == b""
-        assert child.wait(timeout=60) == 0
+        assert child.wait(timeout=60) == 128 + signal.SIGPIPE
 
 
 class Full(Stream):
@@ -692,7 +714,7 @@ class Full(Stream):
 
 @pytest.mark.parametrize(
     ("reason", "status", "err"),
-    [(errno.EPIPE, 0, ""), (errno.ENOSPC, 2, "pagebook: the system refused: No space left on device\n")],
+    [(errno.EPIPE, 141, ""), (errno.ENOSPC, 2, "pagebook: the system refused: No space left on device\n")],
 )
 def test_output_that_cannot_be_written_ends_it_in_one_line_at_most(
     reason: int, status: int, err: str, monkeypatch: pytest.MonkeyPatch
@@ -711,7 +733,7 @@ def test_a_pipe_that_breaks_under_way_is_silent_too(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(verbs, "maps", broken)
     monkeypatch.setattr(sys, "exit", lambda status: (_ for _ in ()).throw(SystemExit(status)))
-    assert call("maps") == Answer(0, "", "")
+    assert call("maps") == Answer(141, "", "")
 
 
 @pytest.mark.parametrize("words", ["maps --pages", "boot --quiet", "--help"])

@@ -11,7 +11,7 @@ import click
 
 from pagebook.units import parse_address, parse_size
 
-OK, NOT_MAPPED, BAD_CALL, INTERRUPTED = 0, 1, 2, 130
+OK, NOT_MAPPED, BAD_CALL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 
 class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
