@@ -225,7 +225,7 @@ def test_a_monitor_of_the_command_line_tells_where_ram_is_and_what_the_harts_do(
     assert source.remarks == ()
     assert source.memory.regions[0].name == "board.ram"
     same_tables(source)
-    assert set(fake.asked) == {"info mtree -f", f"gpa2hva {BASE:#x}", "info registers -a"}
+    assert set(fake.asked) == {"info mtree -f", f"gpa2hva {BASE:#x}", "info status", "info registers -a"}
 
 
 def test_ram_at_a_second_address_and_less_than_a_page_of_it_do_not_count(scene: Scene):
@@ -383,14 +383,37 @@ def test_a_frozen_guest_is_stopped_meanwhile_and_then_as_it_was(scene: Scene, ru
         assert not fake.running
         source = qemu.look()
         assert not source.live
+        assert bool(source.paused) is not runs
         assert [h.satp for h in source.harts] == [SATP]
         same_tables(source)
     assert fake.running == runs
     assert ("stop" in fake.asked) == ("cont" in fake.asked) == runs
-    assert qemu.look().live
+    assert qemu.look().live == runs
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("running", ""),
+        ("running (single step mode)", ""),
+        ("paused", "the guest is paused and nothing in it moves: cont in its monitor lets it run"),
+        ("paused (debug)", "the guest is paused (debug) and nothing in it moves: cont in its monitor or debugger lets"),
+        ("who knows", ""),
+    ],
+)
+def test_a_guest_that_somebody_else_has_stopped_is_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, status: str, said: str
+):
+    fake = scene.monitor(scene.start())
+    qemu = scene.find(f"qmp:{fake.path}")
+    real = fake.answer
+    monkeypatch.setattr(fake, "answer", lambda line: f"VM status: {status}\n" if line == "info status" else real(line))
+    source = qemu.look()
+    assert source.paused.startswith(said)
+    assert (bool(source.paused), source.live) == (bool(said), not said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_frozen_guest_goes_on_when_we_are_interrupted_or_ended(scene: Scene, number: signal.Signals):
     fake = scene.monitor(scene.start())
     qemu = scene.find(f"qmp:{fake.path}")
@@ -400,6 +423,21 @@ def test_a_frozen_guest_goes_on_when_we_are_interrupted_or_ended(scene: Scene, n
         signal.raise_signal(number)
     assert fake.running
     assert signal.getsignal(number) is before
+
+
+def test_while_the_guest_stands_nothing_suspends_us(scene: Scene, capfd: pytest.CaptureFixture[str]):
+    fake = scene.monitor(scene.start())
+    qemu = scene.find(f"qmp:{fake.path}")
+    numbers = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+    before = [signal.getsignal(number) for number in numbers]
+    with qemu.frozen():
+        for number in numbers:
+            signal.raise_signal(number)  # we go on, and so does the test
+    assert fake.running
+    assert [signal.getsignal(number) for number in numbers] == before == [signal.SIG_DFL] * 3
+    assert capfd.readouterr().err == (
+        "\npagebook: not suspended, for the guest would stay stopped; Ctrl-C ends it and lets the guest run\n"
+    )
 
 
 def test_a_signal_while_the_guest_is_let_go_on_waits_until_it_does(scene: Scene, monkeypatch: pytest.MonkeyPatch):
@@ -697,7 +735,7 @@ print("went on")
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
 @pytest.mark.parametrize(
     "places", [["inside"], ["leaving"], ["left"], ["before cont"], ["after cont"], ["inside", "leaving", "before cont"]]
 )

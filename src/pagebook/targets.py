@@ -61,7 +61,8 @@ class Target:
     """A machine that can be looked at: each `look` is the machine as it is then.
 
     ``live`` when it moves by itself; `frozen` is then a block in which it does not.  ``remarks`` are sentences for the
-    user, added to by every look.  ``careful`` is a look that takes more time, to have free lists whole.  ``whole``
+    user, added to by every look; ``paused`` has the one that says why the guest stood still at the last look, if it did
+    and it was not we who stopped it.  ``careful`` is a look that takes more time, to have free lists whole.  ``whole``
     raises BadFile when what earlier looks gave must be read no more.  ``boot`` boots the model afresh; what it is given
     is called with the machine before anything runs in it.
     """
@@ -71,6 +72,7 @@ class Target:
     live: bool = False
     frozen: Callable[[], AbstractContextManager[None]] = nullcontext
     remarks: list[str] = field(default_factory=list)
+    paused: list[str] = field(default_factory=list)
     careful: Callable[[], Machine] | None = None
     whole: Callable[[], object] = lambda: None
     boot: Callable[[Powered], Kernel] | None = None
@@ -84,7 +86,7 @@ class Target:
         """
         look = self.careful or self.look
         found = look()
-        if not self.live:
+        if not self.live or self.paused:
             return found
         best, most = found, -1
         ends: list[tuple[int, int | None]] | None = None
@@ -183,17 +185,20 @@ def _as_machine(
     progress: Progress | None,
 ) -> Target:
     remarks: list[str] = []
+    paused: list[str] = []
 
     def machine(restless: int = 0) -> Machine:
         found = look()
         if isinstance(found, Source):
+            remarks[:] = [one for one in remarks if one not in paused]
+            paused[:] = [found.paused] if found.paused else []
             found, said = _read(found, guest, progress, restless)
-            if live and set(said) - set(remarks):  # it moved while it was read: what is so is so again
+            if live and not paused and set(said) - set(remarks):  # it moved while it was read: what is so is so again
                 time.sleep(PAUSE)
                 again = look()
                 assert isinstance(again, Source)
                 said = tuple(one for one in said if one in _read(again, guest, progress).remarks)
-            remarks.extend(one for one in said if one not in remarks)
+            remarks.extend(one for one in (*said, *paused) if one not in remarks)
         elif guest != GuestOptions():
             raise BadTarget(
                 f"{name!r} was saved by pagebook and says itself where its tables are; leave out the options"
@@ -201,7 +206,7 @@ def _as_machine(
         return found
 
     if live:
-        return Target(name, machine, live, frozen, remarks, lambda: machine(RESTLESS))
+        return Target(name, machine, live, frozen, remarks, paused, lambda: machine(RESTLESS))
     return Target(name, machine, live, frozen, remarks, whole=look)
 
 

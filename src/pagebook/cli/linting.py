@@ -38,8 +38,9 @@ def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str
 def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
     """Look once at what stands still, and as often as it takes at what moves."""
     with opened(target, model) as found:
-        moves = found.live and not model.get("freeze")
-        report = confirm(found.settled, rules, found.look()) if moves else look_once(found.look(), rules)
+        first = found.look()
+        moves = found.live and not found.paused and not model.get("freeze")
+        report = confirm(found.settled, rules, first) if moves else look_once(first, rules)
         say(dict.fromkeys([*found.remarks, *([TORN] if report.torn else [])]))
         if not report.machine.spaces:
             raise BadTarget(f"nothing was checked: {report.machine.name} has no page table yet, or none that was read")

@@ -85,7 +85,7 @@ def open_source(target: str) -> Source:
     context, told = click.get_current_context(), _Told(target, ModelOptions())
     _prepare(target)
     source = told.of(lambda: context.with_resource(targets.source_of(target, told.progress)))
-    say(source.remarks)
+    say([*source.remarks, *([source.paused] if source.paused else [])])
     return source
 
 

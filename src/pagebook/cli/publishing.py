@@ -48,7 +48,7 @@ def report(
         machine = found.settled()
         walks = tuple(_walk(machine, *place, access, hart) for place in places)
         with count(lambda done: f"making the report: {done:,} parts") as progress:
-            checked = _checked(found, machine, found.live and not frozen)
+            checked = _checked(found, machine, found.live and not found.paused and not frozen)
             progress(1)
             ledger = Ledger(machine)
             progress(1)
@@ -80,6 +80,8 @@ def _how(found: Target, target: str, frozen: bool) -> str:
     """How the machine was read, in words."""
     if found.live and frozen:
         return "a running guest, stopped while it was read"
+    if found.paused:
+        return "a guest that was paused when it was read"
     if found.live:
         return "a guest that ran on while it was read: parts of this report may be of slightly different moments"
     return {MODEL: "the model, booted for this report", EXAMPLES: "the machine of the examples"}.get(

@@ -86,9 +86,13 @@ class Monitor:
             text.partition("\r\n")[2].removesuffix(_PROMPT.decode()).replace("\r\n", "\n")
         )  # after the line's own echo
 
+    def status(self) -> str:
+        """What the guest does: ``running``, ``paused``, or such a word with the reason after it."""
+        return self.ask("info status").strip().removeprefix("VM status: ")
+
     def running(self) -> bool:
         """Whether the guest runs; False when it was stopped."""
-        return "running" in self.ask("info status")
+        return "running" in self.status()
 
     def _greet(self, seconds: float) -> bool:
         """Whether it speaks QMP, from the first that it says."""

@@ -144,7 +144,7 @@ class Looks:
             look = self.now()
             if self._report is None or (self.moves and time.monotonic() - self._checked > CHECKED):
                 rules = choose()
-                if self.moves:
+                if self.moves and not self.target.paused:
                     self._report = confirm(self.target.settled, rules, look.machine)
                     if self._report.torn and TORN not in self.remarks:
                         self.remarks.append(TORN)
