@@ -636,6 +636,23 @@ def test_a_kernel_that_is_no_elf_file_is_not_given(scene: Scene):
     assert scene.find().look().kernel is None
 
 
+def test_a_kernel_file_that_is_gone_is_told_and_one_that_is_there_is_not(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    scene.start()
+    path = scene.path / "kernel/kernel"
+    remedy = "name its file with --kernel FILE"
+    assert scene.find().look().no_kernel == f"the kernel of QEMU 5, {path}, is not there any more: {remedy}"
+    path.parent.mkdir()
+    path.write_bytes(b"\x7fELF" + bytes(60))
+    assert scene.find().look().no_kernel == ""
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may read everything
+    assert scene.find().look().no_kernel == f"the kernel of QEMU 5, {path}, cannot be read: {remedy}"
+    (scene.proc / "5" / "cwd").unlink()
+    assert scene.find().look().no_kernel == (
+        "the kernel of QEMU 5, kernel/kernel, is relative to where QEMU was started, which the system does not tell: "
+        + remedy
+    )
+
+
 def test_a_kernel_file_whose_headers_lie_proves_nothing(scene: Scene):
     (scene.path / "kernel").mkdir()
     lies = build_elf([(BASE, 1 << 62, 1 << 63, READ | EXECUTE, b"x" * 9)], entry=BASE)

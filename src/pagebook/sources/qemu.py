@@ -24,7 +24,7 @@ from pagebook.source import Source
 from pagebook.sources.gdbstub import GdbStub, taken
 from pagebook.sources.processes import PROC, Process, Socket, choose, is_port, process_at, running
 from pagebook.sources.qmp import Monitor, harts_in, registers_in
-from pagebook.sources.ram import Ram, find_ram, kernel_of
+from pagebook.sources.ram import Ram, find_ram, kernel_of, why_no_kernel
 from pagebook.sv import RWX, U, V, X, decode_satp
 from pagebook.table import AddressSpace
 
@@ -52,6 +52,7 @@ class Qemu:
         self._undo: Callable[[], object] | None = None  # what lets the guest run on that we have stopped
         self._silent: str | None = None  # why no monitor answers; none is asked again, but to freeze
         self.kernel = kernel_of(process) if process else None
+        self._no_kernel = why_no_kernel(process) if process else ""
         with self._monitor() as monitor:
             self._ram = find_ram(process, monitor, self.kernel)
             if self._ram.monitor:
@@ -118,7 +119,14 @@ class Qemu:
         if not self._ram.regions:
             raise SourceLost(f"{self.name} was let go of; find it again")
         memory = Memory(joined(region() for region in self._ram.regions))
-        source = Source(self.name, memory, kernel=self.kernel, live=not self._stopped, remarks=self._ram.remarks)
+        source = Source(
+            self.name,
+            memory,
+            kernel=self.kernel,
+            live=not self._stopped,
+            remarks=self._ram.remarks,
+            no_kernel=self._no_kernel,
+        )
         if self._stub:
             return replace(source, harts=self._stub.harts(), live=False)
         with self._monitor() as monitor:
