@@ -5,6 +5,7 @@ What stands for QEMU is a monitor that knows the RAM of the model, booted; there
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ import pytest
 
 from calls import call
 from fake_qemu import LINUX, FakeMonitor, open_for
+from pagebook.errors import BadTarget
+from pagebook.machine import Machine
+from pagebook.targets import Target
 from pagebook.xv6.boot import boot, machine
 
 pytestmark = LINUX
@@ -34,6 +38,56 @@ def monitor() -> Iterator[FakeMonitor]:
     with open_for(FakeMonitor(answers, ram=(BASE, RAM))) as fake:
         assert isinstance(fake, FakeMonitor)
         yield fake
+
+
+WRONG = bytearray(RAM)
+WRONG[ROOT - BASE : ROOT - BASE + 8] = (0x2100_0000 << 10 | 0xF).to_bytes(8, "little")  # a page of 1 GiB, not aligned
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits a second before something is shown."""
+    monkeypatch.setattr("pagebook.cli.output.PATIENCE", 0)
+    monkeypatch.setattr("pagebook.cli.output.PACE", 0)
+    monkeypatch.setattr("pagebook.checks.looks.time.sleep", lambda _: None)
+
+
+@pytest.mark.parametrize("command", ["check {}", "report {} -o -"])
+def test_what_is_found_is_looked_for_again_and_a_terminal_shows_how_often(
+    monitor: FakeMonitor, impatient: None, command: str
+) -> None:
+    monitor.ram = (BASE, bytes(WRONG))
+    shown = call(command.format(f"qmp:{monitor.path}"), terminal=True).err
+    assert [int(found) for found in re.findall(r"\rlooking again, ([0-9]) of 6", shown)] == [2, 3, 4, 5, 6]
+    assert shown.endswith("\r")
+    assert call(command.format(f"qmp:{monitor.path}")).err == ""
+
+
+def test_a_look_that_fails_and_is_tried_again_counts_once(
+    monitor: FakeMonitor, impatient: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monitor.ram = (BASE, bytes(WRONG))
+    real, made = Target.settled, []
+
+    def settled(target: Target) -> Machine:
+        made.append(1)
+        if len(made) % 2:
+            raise BadTarget("nothing makes sense just now")
+        return real(target)
+
+    monkeypatch.setattr(Target, "settled", settled)
+    shown = call(f"check qmp:{monitor.path}", terminal=True).err
+    assert max(int(found) for found in re.findall(r"looking again, ([0-9]+) of 6", shown)) == 6
+    assert len(made) == 10
+
+
+@pytest.mark.parametrize("command", ["check {}", "report {} -o -"])
+def test_a_guest_that_is_paused_is_looked_at_once(monitor: FakeMonitor, impatient: None, command: str) -> None:
+    monitor.ram = (BASE, bytes(WRONG))
+    monitor.running = False
+    answer = call(command.format(f"qmp:{monitor.path}"), terminal=True)
+    assert "looking again" not in answer.err
+    assert monitor.asked.count("info status") == 1
 
 
 VERBS = [

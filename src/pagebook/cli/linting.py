@@ -7,15 +7,16 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from pagebook.checks.looks import Report, confirm
+from pagebook.checks.looks import LOOKS, Report, confirm
 from pagebook.checks.looks import check as look_once
 from pagebook.checks.registry import RULES, choose, named, page
 from pagebook.checks.rule import Rule
 from pagebook.cli.opening import Model, opened, say
-from pagebook.cli.output import print_json, print_lines
+from pagebook.cli.output import count, print_json, print_lines
 from pagebook.cli.words import OK
-from pagebook.errors import BadTarget
-from pagebook.targets import TORN
+from pagebook.errors import BadTarget, PagebookError
+from pagebook.machine import Machine
+from pagebook.targets import TORN, Target
 from pagebook.views import findings
 
 FOUND = 1
@@ -36,15 +37,32 @@ def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str
 
 
 def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
-    """Look once at what stands still, and as often as it takes at what moves."""
     with opened(target, model) as found:
-        first = found.look()
-        moves = found.live and not found.paused and not model.get("freeze")
-        report = confirm(found.settled, rules, first) if moves else look_once(first, rules)
+        report = looked(found, found.look(), rules, bool(model.get("freeze")))
         say(dict.fromkeys([*found.remarks, *([TORN] if report.torn else [])]))
         if not report.machine.spaces:
             raise BadTarget(f"nothing was checked: {report.machine.name} has no page table yet, or none that was read")
         return report
+
+
+def looked(found: Target, first: Machine, rules: Sequence[Rule], frozen: bool) -> Report:
+    """What is found in one look at what stands still, or in as many as it takes at what moves, the first made before.
+
+    A terminal shows how many there were, where they take over a second.
+    """
+    if not found.live or found.paused or frozen:
+        return look_once(first, rules)
+    with count(lambda done: f"looking again, {done + 1} of {LOOKS}") as more:
+
+        def again() -> Machine:
+            more(1)
+            try:
+                return found.settled()
+            except PagebookError:  # it is tried once more, and counts once
+                more(-1)
+                raise
+
+        return confirm(again, rules, first)
 
 
 def rule(id: str | None) -> int:
