@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Any
 
 import click
 
-from pagebook.cli.words import ADDRESS, XLEN, access_options, guest_options, hart_options
+from pagebook.cli.words import ADDRESS, NUMBER_LIKE, XLEN, access_options, guest_options, hart_options
 from pagebook.units import parse_address
 
 FORMATS = ("csv", "jsonl", "parquet")
-NUMBER = re.compile(r"[0-9]\w*")  # such a word is an address, or a slip
 
 
 def sort_words(words: tuple[str, ...]) -> tuple[str, list[str]]:
@@ -28,7 +26,7 @@ def _is_address(word: str) -> bool:
     try:
         parse_address(word)
     except ValueError as error:
-        if NUMBER.fullmatch(word):
+        if NUMBER_LIKE.fullmatch(word):
             raise click.UsageError(str(error)) from None
         return False
     return True

@@ -13,6 +13,7 @@ from pagebook import targets
 from pagebook.cli import shown
 from pagebook.cli.last_word import expect_lost_bytes
 from pagebook.cli.output import bar, count
+from pagebook.errors import BadTarget
 from pagebook.guests.choosing import GuestOptions
 from pagebook.machine import Machine
 from pagebook.source import Source
@@ -31,6 +32,11 @@ def opened(target: str, model: Model) -> Iterator[Target]:
     guest = GuestOptions(
         satps=tuple(model.get("satp", ())), roots=tuple(model.get("root", ())), offsets=model.get("offsets") or {}
     )
+    if guest.satps and guest.roots:
+        raise BadTarget(
+            "--satp and --root both say where a table starts; give one of the two, once for each table, such as --root "
+            f"{guest.roots[0][0]:#x} alone"
+        )
     _prepare(target)
     told = _Told(target, options)
     with ExitStack() as stack:
