@@ -289,6 +289,13 @@ def test_addresses_and_the_target_are_told_apart(tmp_path: Path, monkeypatch: py
     assert call(f"translate xv6 0 {SMALL}") == call(f"translate 0 {SMALL}")
 
 
+def test_json_is_short_for_json_lines() -> None:
+    assert translate("--space init 0 0x4000 --json") == translate("--space init 0 0x4000 --format jsonl")
+    assert translate("--space init 0 --json --format jsonl").status == 0
+    answer = translate("--space init 0 --json --format csv")
+    assert answer.refusal == "Error: --json and --format csv are two formats; leave one out"
+
+
 def test_what_is_called_parquet_or_jsonl_is_written_so() -> None:
     for name, form in (("a.jsonl", "jsonl"), ("a.JSONL", "jsonl"), ("a.csv", "csv"), ("a", "csv"), ("jsonl", "jsonl")):
         printed = translate(f"0 --format {form}").out

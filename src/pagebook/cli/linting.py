@@ -31,8 +31,7 @@ def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str
     elif form == "sarif":
         sys.stdout.write(json.dumps(findings.sarif(report), indent=2) + "\n")
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        print_lines(findings.text(report, width))
+        print_lines(findings.text(report, _width()))
     return FOUND if report.findings else OK
 
 
@@ -65,11 +64,19 @@ def looked(found: Target, first: Machine, rules: Sequence[Rule], frozen: bool) -
         return confirm(again, rules, first)
 
 
-def rule(id: str | None) -> int:
+def _width() -> int | None:
+    """The columns of the terminal that standard output is; None when it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def rule(id: str | None, as_json: bool) -> int:
     """Print one rule's page, or a line for each that is meant."""
     meant = RULES if id is None else named(id)
-    if len(meant) == 1:
-        sys.stdout.write(page(meant[0].id))
+    if as_json:
+        print_json(findings.catalogue(meant))
+    elif len(meant) == 1:
+        text = page(meant[0].id)
+        print_lines(findings.paper(text, _width()))
     else:
         print_lines(findings.rules(meant))
     return OK
