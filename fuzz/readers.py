@@ -6,6 +6,7 @@ fuzzing looks for such inputs (`fuzz.guided`), and the tests replay those that a
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import json
@@ -130,7 +131,7 @@ class Readers:
 
     def packs(self) -> Iterator[bytes]:
         for data in (core([(KERNBASE, b"")]), core([(KERNBASE, filled(1))])):
-            yield from (gzip.compress(data, 9, mtime=0), lzma.compress(data, preset=0), data)
+            yield from (gzip.compress(data, 9, mtime=0), bz2.compress(data), lzma.compress(data, preset=0), data)
             with suppress(ImportError):
                 from backports import zstd
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,17 @@ def test_a_kernel_that_is_not_known_shows_the_harts_tables_and_says_so(tmp_path:
     assert remarks[0].endswith(
         "is no kernel that pagebook knows: it has no symbols; only the tables of the harts are shown"
     )
+
+
+def test_a_kernel_file_that_is_gone_is_said_with_the_remedy_and_matters_only_where_nothing_else_is_known() -> None:
+    gone = "the kernel is not there any more: name its file with --kernel FILE"
+    known, unknown = (replace(source(satp), no_kernel=gone) for satp in (SV39.satp(WORLD.table.root), None))
+    found, remarks = read_guest(known, GuestOptions())
+    assert [space.name for space in found.spaces] == ["hart 0"]
+    assert remarks == (f"{gone}; only the tables of the harts are shown",)
+    with pytest.raises(BadTarget, match=f"^{gone}; without it: satp is not known; say where a table starts"):
+        read_guest(unknown, GuestOptions())
+    assert read_guest(unknown, GuestOptions(roots=((WORLD.table.root, "sv39"),))).remarks == ()
 
 
 def test_a_kernel_that_is_not_known_without_satp_is_refused_for_what_it_is(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -295,6 +296,7 @@ def test_physical_address_0_is_an_address() -> None:
 NO_ADDRESS = "is not an address; write it as 0x3fffffe000 or 4096"
 NO_RANGE = "is no address and no range; write 0x1000, or 0x1000-0x3000"
 NO_64_BIT_RANGE = "is no range of 64-bit addresses; write START-END with START below END"
+WHICH = "is 2280996864 hexadecimal? Write 0x2280996864, or 0x87f54000 if it is not"
 NO_SIZE = "is not a size; write bytes, or a number with K, M, G or T: 4096, 128M, 1G"
 NO_FLAG = "is no permission; use letters of 'vrwxugad'"
 NO_STYLE = "is not one of 'text', 'vmprint', 'vmprint-va'."
@@ -317,6 +319,13 @@ NO_STYLE = "is not one of 'text', 'vmprint', 'vmprint-va'."
         ("maps --pa 5-4", f"Invalid value for '--pa': '5-4' {NO_64_BIT_RANGE}"),
         ("maps --va 0x10000000000000000", f"Invalid value for '--va': '0x10000000000000000' {NO_64_BIT_RANGE}"),
         ("maps --va 0-0x10000000000000001", f"Invalid value for '--va': '0-0x10000000000000001' {NO_64_BIT_RANGE}"),
+        ("maps --pa 2280996864", f"Invalid value for '--pa': {WHICH}"),
+        ("maps --va 0-2280996864", f"Invalid value for '--va': {WHICH}"),
+        ("walk 2280996864", f"Invalid value for 'VA': {WHICH}"),
+        ("owners 2280996864", f"Invalid value for FRAME: {WHICH}"),
+        ("owners 2280996864 xv6", f"Invalid value for FRAME: {WHICH}"),
+        ("owners 2280996864-0x87f55000", f"Invalid value for FRAME: {WHICH}"),
+        ("owners 0x1000-zz", f"Invalid value for FRAME: '0x1000-zz' {NO_RANGE}"),
         ("maps --has wq", f"Invalid value for '--has': 'q' {NO_FLAG}"),
         ("maps --lacks '!'", f"Invalid value for '--lacks': '!' {NO_FLAG}"),
         ("maps --ram 1P", f"Invalid value for '--ram': '1P' {NO_SIZE}"),
@@ -660,8 +669,29 @@ def test_ctrl_c_while_saving_leaves_nothing_behind(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_the_status_after_a_signal_that_a_verb_was_ended_by_is_the_shell_s(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(*_: object) -> int:
+        raise SystemExit(128 + number)
+
+    monkeypatch.setattr(verbs, "maps", ended)
+    assert call("maps") == Answer(128 + number, "", "")
+
+
+def test_findings_do_not_hide_that_the_reader_has_left() -> None:
+    command = [sys.executable, "-m", "pagebook", "check", "rules"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as child:
+        assert child.stdout
+        assert child.stderr
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        assert child.wait(timeout=60) == 141
+
+
 @pytest.mark.parametrize("words", ["maps --pages --ram 4M", "boot --quiet --ram 2M"])  # more than a pipe holds; less
-def test_a_reader_that_has_seen_enough_ends_it_silently_with_status_0(words: str) -> None:
+def test_a_reader_that_has_seen_enough_ends_it_silently_with_the_status_of_any_tool(words: str) -> None:
     command = [sys.executable, "-m", "pagebook", *words.split()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as child:
         assert child.stdout
@@ -670,7 +700,16 @@ def test_a_reader_that_has_seen_enough_ends_it_silently_with_status_0(words: str
             assert child.stdout.readline().startswith(b"kernel: ")
         child.stdout.close()
         assert child.stderr.read() == b""
-        assert child.wait(timeout=60) == 0
+        assert child.wait(timeout=60) == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize("verb", ["maps", "check", "walk 0x1000", "owners", "serve --no-browser", "report -o -"])
+def test_a_root_and_a_satp_are_two_ways_to_say_where_a_table_is(verb: str) -> None:
+    words = [*verb.split(), saved(), "--satp", "0x8000000000080001", "--root", "0x80002000", "--root", "0x80003000"]
+    assert call(words).refusal == (
+        "pagebook: --satp and --root both say where a table starts; give one of the two, once for each table, such as "
+        "--root 0x80002000 alone"
+    )
 
 
 class Full(Stream):
@@ -692,7 +731,7 @@ class Full(Stream):
 
 @pytest.mark.parametrize(
     ("reason", "status", "err"),
-    [(errno.EPIPE, 0, ""), (errno.ENOSPC, 2, "pagebook: the system refused: No space left on device\n")],
+    [(errno.EPIPE, 141, ""), (errno.ENOSPC, 2, "pagebook: the system refused: No space left on device\n")],
 )
 def test_output_that_cannot_be_written_ends_it_in_one_line_at_most(
     reason: int, status: int, err: str, monkeypatch: pytest.MonkeyPatch
@@ -711,7 +750,7 @@ def test_a_pipe_that_breaks_under_way_is_silent_too(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(verbs, "maps", broken)
     monkeypatch.setattr(sys, "exit", lambda status: (_ for _ in ()).throw(SystemExit(status)))
-    assert call("maps") == Answer(0, "", "")
+    assert call("maps") == Answer(141, "", "")
 
 
 @pytest.mark.parametrize("words", ["maps --pages", "boot --quiet", "--help"])

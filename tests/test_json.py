@@ -25,7 +25,22 @@ from pagebook.xv6.memlayout import TRAPFRAME
 from worlds import World
 
 PAGE = Path(__file__).parents[1] / "docs" / "json.md"
-KINDS = ("boot", "owners", "roots", "diff", "maps", "tree", "walk", "access", "fault", "pte", "satp", "quiz", "check")
+KINDS = (
+    "boot",
+    "owners",
+    "roots",
+    "diff",
+    "maps",
+    "tree",
+    "walk",
+    "access",
+    "fault",
+    "pte",
+    "satp",
+    "quiz",
+    "check",
+    "rule",
+)
 ROW = re.compile(r"\| `(?P<key>[^`]+)` \| (?P<type>[^|]+) \| (?P<unit>[^|]*) ?\| (?P<what>.*?) ?\|")
 ANY_KEY = re.compile(
     r"frames|symbols|more|(.*\.)?fields|(.*\.)?decided"
@@ -138,6 +153,7 @@ CALLS = {
     ],
     "pte": ["pte 0x21fdd0c7", "pte 0x0", "pte 0x5", "pte 0x21fdd001", "pte 0x21fdd01b --format sv32"],
     "satp": ["satp 0", "satp 0x8000000000087fff", "satp 0x80087fff --xlen 32"],
+    "rule": ["rule", "rule PB1", "rule leaked-frame"],
     "quiz": [f"quiz --seed {seed} --level {level}" for level in ("easy", "hard") for seed in range(60)],
 }
 
@@ -259,6 +275,7 @@ WORDS = {
     ("pte", "allows[].access[]"): {"load", "store", "fetch", "amo"},
     ("quiz", "level"): {"easy", "hard"},
     ("check", "findings[].severity"): {"error", "warning", "note"},
+    ("rule", "rules[].severity"): {"error", "warning", "note"},
     **{(kind, "spaces[].format"): set(FORMATS) for kind in ("boot", "maps")},
 }
 

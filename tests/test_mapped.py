@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -115,3 +117,21 @@ def test_roots_are_the_same_with_the_zeros_unread():
 
 def pages(runs: Iterable[tuple[int, int]]) -> int:
     return sum(high - low for low, high in runs)
+
+
+def test_what_was_never_written_costs_little_memory_to_search(tmp_path):
+    """64 GiB: with one word of 64 bits for each frame it would be 128 MiB."""
+    path = tmp_path / "holes"
+    with path.open("wb") as file:
+        file.truncate(64 << 30)
+    code = f"""
+import resource
+from pagebook.guests.roots import find_roots
+from pagebook.sources.files import open_file
+memory = open_file("{path}@0x80000000").memory
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert find_roots(memory) == []
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 100 << 10

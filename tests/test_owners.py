@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calls import SMALL, call, core_of, saved
+from calls import FOLDER, SMALL, call, core_of, saved
 from pagebook.ledger import Ledger, Role
 from pagebook.machine import Machine, Space
 from pagebook.memory import Memory, Region
@@ -139,6 +140,9 @@ def test_owners_takes_a_frame_a_target_both_or_none():
     assert call(["owners", *SMALL.split()]).must(0).out.startswith("frames: 512 of RAM")
     assert call(["owners", "0x80000000", *SMALL.split()]).must(0).out.splitlines()[0].endswith("kernel image")
     assert "is no address and no range" in call(["owners", "x", "y"]).refusal
+    (FOLDER / "20240101").write_bytes(saved().read_bytes())
+    with contextlib.chdir(FOLDER):
+        assert call("owners 20240101").must(0).out.startswith("frames: 512 of RAM")
     assert "too many words" in call(["owners", "1", "2", "3"]).refusal
 
 

@@ -225,7 +225,7 @@ def test_a_monitor_of_the_command_line_tells_where_ram_is_and_what_the_harts_do(
     assert source.remarks == ()
     assert source.memory.regions[0].name == "board.ram"
     same_tables(source)
-    assert set(fake.asked) == {"info mtree -f", f"gpa2hva {BASE:#x}", "info registers -a"}
+    assert set(fake.asked) == {"info mtree -f", f"gpa2hva {BASE:#x}", "info status", "info registers -a"}
 
 
 def test_ram_at_a_second_address_and_less_than_a_page_of_it_do_not_count(scene: Scene):
@@ -363,13 +363,13 @@ def test_a_monitor_that_somebody_else_has_is_no_hindrance_but_said(scene: Scene,
     scene.start("-qmp", f"unix:{fake.path},server")
     with Monitor(Socket(fake.path)):
         qemu = scene.find()
-        assert "another is connected" in qemu.look().no_satp
+        assert "another is connected, or QEMU itself is stopped; close that client, let QEMU" in qemu.look().no_satp
         with (
             pytest.raises(BadTarget, match=r"the guest cannot be stopped: the monitor at .* does not answer"),
             qemu.frozen(),
         ):
             pass
-        with pytest.raises(BadTarget, match=r"another (client )?is connected"):
+        with pytest.raises(BadTarget, match=r"another (client )?is connected, or QEMU itself is stopped"):
             scene.find(f"qmp:{fake.path}")
 
 
@@ -383,14 +383,37 @@ def test_a_frozen_guest_is_stopped_meanwhile_and_then_as_it_was(scene: Scene, ru
         assert not fake.running
         source = qemu.look()
         assert not source.live
+        assert bool(source.paused) is not runs
         assert [h.satp for h in source.harts] == [SATP]
         same_tables(source)
     assert fake.running == runs
     assert ("stop" in fake.asked) == ("cont" in fake.asked) == runs
-    assert qemu.look().live
+    assert qemu.look().live == runs
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("running", ""),
+        ("running (single step mode)", ""),
+        ("paused", "the guest is paused and nothing in it moves: cont in its monitor lets it run"),
+        ("paused (debug)", "the guest is paused (debug) and nothing in it moves: cont in its monitor or debugger lets"),
+        ("who knows", ""),
+    ],
+)
+def test_a_guest_that_somebody_else_has_stopped_is_told(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, status: str, said: str
+):
+    fake = scene.monitor(scene.start())
+    qemu = scene.find(f"qmp:{fake.path}")
+    real = fake.answer
+    monkeypatch.setattr(fake, "answer", lambda line: f"VM status: {status}\n" if line == "info status" else real(line))
+    source = qemu.look()
+    assert source.paused.startswith(said)
+    assert (bool(source.paused), source.live) == (bool(said), not said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_frozen_guest_goes_on_when_we_are_interrupted_or_ended(scene: Scene, number: signal.Signals):
     fake = scene.monitor(scene.start())
     qemu = scene.find(f"qmp:{fake.path}")
@@ -400,6 +423,21 @@ def test_a_frozen_guest_goes_on_when_we_are_interrupted_or_ended(scene: Scene, n
         signal.raise_signal(number)
     assert fake.running
     assert signal.getsignal(number) is before
+
+
+def test_while_the_guest_stands_nothing_suspends_us(scene: Scene, capfd: pytest.CaptureFixture[str]):
+    fake = scene.monitor(scene.start())
+    qemu = scene.find(f"qmp:{fake.path}")
+    numbers = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+    before = [signal.getsignal(number) for number in numbers]
+    with qemu.frozen():
+        for number in numbers:
+            signal.raise_signal(number)  # we go on, and so does the test
+    assert fake.running
+    assert [signal.getsignal(number) for number in numbers] == before == [signal.SIG_DFL] * 3
+    assert capfd.readouterr().err == (
+        "\npagebook: not suspended, for the guest would stay stopped; Ctrl-C ends it and lets the guest run\n"
+    )
 
 
 def test_a_signal_while_the_guest_is_let_go_on_waits_until_it_does(scene: Scene, monkeypatch: pytest.MonkeyPatch):
@@ -598,6 +636,23 @@ def test_a_kernel_that_is_no_elf_file_is_not_given(scene: Scene):
     assert scene.find().look().kernel is None
 
 
+def test_a_kernel_file_that_is_gone_is_told_and_one_that_is_there_is_not(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    scene.start()
+    path = scene.path / "kernel/kernel"
+    remedy = "name its file with --kernel FILE"
+    assert scene.find().look().no_kernel == f"the kernel of QEMU 5, {path}, is not there any more: {remedy}"
+    path.parent.mkdir()
+    path.write_bytes(b"\x7fELF" + bytes(60))
+    assert scene.find().look().no_kernel == ""
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may read everything
+    assert scene.find().look().no_kernel == f"the kernel of QEMU 5, {path}, cannot be read: {remedy}"
+    (scene.proc / "5" / "cwd").unlink()
+    assert scene.find().look().no_kernel == (
+        "the kernel of QEMU 5, kernel/kernel, is relative to where QEMU was started, which the system does not tell: "
+        + remedy
+    )
+
+
 def test_a_kernel_file_whose_headers_lie_proves_nothing(scene: Scene):
     (scene.path / "kernel").mkdir()
     lies = build_elf([(BASE, 1 << 62, 1 << 63, READ | EXECUTE, b"x" * 9)], entry=BASE)
@@ -697,7 +752,7 @@ print("went on")
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
 @pytest.mark.parametrize(
     "places", [["inside"], ["leaving"], ["left"], ["before cont"], ["after cont"], ["inside", "leaving", "before cont"]]
 )

@@ -136,7 +136,7 @@ def test_an_answer_that_is_no_text_is_none():
 
 
 def test_a_monitor_that_somebody_else_has_is_said_to_be_busy():
-    busy = "serves one client at a time, and another is connected; close that"
+    busy = "QEMU serves one client at a time, and another is connected, or QEMU itself is stopped; close that client"
     with open_for(FakeMonitor()) as fake, Monitor(Socket(fake.path)), pytest.raises(BadTarget, match=busy):
         Monitor(Socket(fake.path), greeting_seconds=0.1)
 

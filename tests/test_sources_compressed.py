@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import lzma
 import os
@@ -30,7 +31,7 @@ from pagebook.sources.spool import CHUNK, RESERVE, Spool
 
 zstd = import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 Packer = Callable[[bytes], bytes]
-PACKERS: dict[str, Packer] = {"gzip": gzip.compress, "xz": lzma.compress, "zstd": zstd.compress}
+PACKERS: dict[str, Packer] = {"gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress, "zstd": zstd.compress}
 packers = pytest.mark.parametrize("kind", PACKERS)
 
 

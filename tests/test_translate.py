@@ -289,6 +289,13 @@ def test_addresses_and_the_target_are_told_apart(tmp_path: Path, monkeypatch: py
     assert call(f"translate xv6 0 {SMALL}") == call(f"translate 0 {SMALL}")
 
 
+def test_json_is_short_for_json_lines() -> None:
+    assert translate("--space init 0 0x4000 --json") == translate("--space init 0 0x4000 --format jsonl")
+    assert translate("--space init 0 --json --format jsonl").status == 0
+    answer = translate("--space init 0 --json --format csv")
+    assert answer.refusal == "Error: --json and --format csv are two formats; leave one out"
+
+
 def test_what_is_called_parquet_or_jsonl_is_written_so() -> None:
     for name, form in (("a.jsonl", "jsonl"), ("a.JSONL", "jsonl"), ("a.csv", "csv"), ("a", "csv"), ("jsonl", "jsonl")):
         printed = translate(f"0 --format {form}").out
@@ -571,7 +578,7 @@ def test_whoever_feeds_a_line_and_waits_gets_its_answer() -> None:
         assert running.wait(timeout=60) == 1
 
 
-def test_a_reader_that_has_seen_enough_ends_it_silently_with_status_0() -> None:
+def test_a_reader_that_has_seen_enough_ends_it_silently_with_the_status_of_any_tool() -> None:
     cases = FOLDER / "many"
     cases.write_text("0x80000000\n" * 100_000)
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
@@ -581,7 +588,7 @@ def test_a_reader_that_has_seen_enough_ends_it_silently_with_status_0() -> None:
         assert running.stdout.readline() == HEADER.encode()
         running.stdout.close()
         assert running.stderr.read() == b""
-        assert running.wait(timeout=60) == 0
+        assert running.wait(timeout=60) == 141
 
 
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from typing import IO
 
 from pagebook.errors import BadFile
 
+UNFINISHED: set[str] = set()
+"""What is being written beside its place, for who must end this process at once."""
+
 
 def what_else(mode: int) -> str:
     """That something with this ``st_mode`` is no file, and what it is."""
@@ -36,6 +39,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
             raise BadFile(f"cannot write {str(path)!r}: {what_else(place.stat().st_mode)}")
         with tempfile.NamedTemporaryFile(dir=place.parent, prefix=".pagebook.", delete=False) as file:
             temporary = Path(file.name)
+            UNFINISHED.add(file.name)
             try:
                 yield file
                 file.flush()
@@ -44,6 +48,8 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
+            finally:
+                UNFINISHED.discard(file.name)
     except OSError as error:
         raise BadFile(f"cannot write {str(path)!r}: {error.strerror}") from error
 

@@ -15,9 +15,11 @@ from pagebook.memory import Memory
 class Source:
     """Memory from outside.
 
-    ``kernel`` is the path of the kernel's ELF file where it is known.  ``live`` says that the bytes move while they are
-    read.  ``remarks`` are sentences for the user: what does not fit.  ``no_satp``, where the satp of the harts is not
-    known, says why and how it could be, to whom that matters.
+    ``kernel`` is the path of the kernel's ELF file where it is known; ``no_kernel``, where one is named that cannot be
+    read, says so and what to do.  ``live`` says that the bytes move while they are
+    read.  ``remarks`` are sentences for the user: what does not fit.  ``paused``, where a guest was stopped by somebody
+    else, says so and what lets it run.  ``no_satp``, where the satp of the harts is not known, says why and how it
+    could be, to whom that matters.
     """
 
     name: str
@@ -26,4 +28,6 @@ class Source:
     kernel: str | None = None
     live: bool = False
     remarks: tuple[str, ...] = ()
+    paused: str = ""
     no_satp: str = ""
+    no_kernel: str = ""

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from pagebook.errors import BadTarget
 from pagebook.examples import rules_machine
@@ -22,6 +24,9 @@ from pagebook.xv6 import boot as xv6
 from pagebook.xv6.kernel import Kernel
 from pagebook.xv6.memlayout import NPROC
 from pagebook.xv6.programs import read_kernel, read_program
+
+if TYPE_CHECKING:
+    from pagebook.sources.mapped import Mapped
 
 MODEL = "xv6"
 EXAMPLES = "rules"
@@ -56,8 +61,10 @@ class Target:
     """A machine that can be looked at: each `look` is the machine as it is then.
 
     ``live`` when it moves by itself; `frozen` is then a block in which it does not.  ``remarks`` are sentences for the
-    user, added to by every look.  ``careful`` is a look that takes more time, to have free lists whole.  ``boot`` boots
-    the model afresh; what it is given is called with the machine before anything runs in it.
+    user, added to by every look; ``paused`` has the one that says why the guest stood still at the last look, if it did
+    and it was not we who stopped it.  ``careful`` is a look that takes more time, to have free lists whole.  ``whole``
+    raises BadFile when what earlier looks gave must be read no more.  ``boot`` boots the model afresh; what it is given
+    is called with the machine before anything runs in it.
     """
 
     name: str
@@ -65,7 +72,9 @@ class Target:
     live: bool = False
     frozen: Callable[[], AbstractContextManager[None]] = nullcontext
     remarks: list[str] = field(default_factory=list)
+    paused: list[str] = field(default_factory=list)
     careful: Callable[[], Machine] | None = None
+    whole: Callable[[], object] = lambda: None
     boot: Callable[[Powered], Kernel] | None = None
 
     def settled(self) -> Machine:
@@ -77,7 +86,7 @@ class Target:
         """
         look = self.careful or self.look
         found = look()
-        if not self.live:
+        if not self.live or self.paused:
             return found
         best, most = found, -1
         ends: list[tuple[int, int | None]] | None = None
@@ -176,24 +185,29 @@ def _as_machine(
     progress: Progress | None,
 ) -> Target:
     remarks: list[str] = []
+    paused: list[str] = []
 
     def machine(restless: int = 0) -> Machine:
         found = look()
         if isinstance(found, Source):
+            remarks[:] = [one for one in remarks if one not in paused]
+            paused[:] = [found.paused] if found.paused else []
             found, said = _read(found, guest, progress, restless)
-            if live and set(said) - set(remarks):  # it moved while it was read: what is so is so again
+            if live and not paused and set(said) - set(remarks):  # it moved while it was read: what is so is so again
                 time.sleep(PAUSE)
                 again = look()
                 assert isinstance(again, Source)
                 said = tuple(one for one in said if one in _read(again, guest, progress).remarks)
-            remarks.extend(one for one in said if one not in remarks)
+            remarks.extend(one for one in (*said, *paused) if one not in remarks)
         elif guest != GuestOptions():
             raise BadTarget(
                 f"{name!r} was saved by pagebook and says itself where its tables are; leave out the options"
             )
         return found
 
-    return Target(name, machine, live, frozen, remarks, (lambda: machine(RESTLESS)) if live else None)
+    if live:
+        return Target(name, machine, live, frozen, remarks, paused, lambda: machine(RESTLESS))
+    return Target(name, machine, live, frozen, remarks, whole=look)
 
 
 def _read(source: Source, guest: GuestOptions, progress: Progress | None, restless: int = 0) -> Reading:
@@ -225,8 +239,15 @@ def opened_source(target: str, progress: Progress | None = None) -> Iterator[Out
             f"runs in QEMU now, {EXAMPLES!r}, the machine of the examples, or a file: a dump, a raw image with its "
             "address (FILE@0x80000000), or what 'pagebook boot --save FILE' wrote"
         )
-    found = open_file(target, progress)
-    yield lambda: found, False, nullcontext
+    held: WeakSet[Mapped] = WeakSet()
+    found = open_file(target, progress, held)
+
+    def look() -> Source | Machine:
+        for file in held:
+            file.whole()
+        return found
+
+    yield look, False, nullcontext
 
 
 @contextmanager

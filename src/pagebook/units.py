@@ -18,6 +18,10 @@ MOST_DECIMALS = 7  # an address of more digits without 0x is as likely hexadecim
 _BARE_HEX = re.compile(r"[0-9_]*[a-fA-F][0-9a-fA-F_]*")
 
 
+class Ambiguous(ValueError):
+    """Digits alone that may be hexadecimal: the message asks which, and has both."""
+
+
 def page_down(address: int) -> int:
     """Round an address down to the start of its page (xv6: PGROUNDDOWN)."""
     return address & ~PAGE_MASK
@@ -43,7 +47,7 @@ def parse_address(text: str) -> int:
     """
     word = text.strip()
     if word.isdecimal() and len(word) > MOST_DECIMALS:
-        raise ValueError(f"is {word} hexadecimal? Write 0x{word}, or 0x{int(word):x} if it is not")
+        raise Ambiguous(f"is {word} hexadecimal? Write 0x{word}, or 0x{int(word):x} if it is not")
     try:
         return int(word, 16) if _BARE_HEX.fullmatch(word) else int(word, 0)
     except ValueError:

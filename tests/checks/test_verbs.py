@@ -197,6 +197,24 @@ def test_rule_prints_the_page_of_one(word: str) -> None:
     assert call(["rule", word]).must(0).out == page("PB102")
 
 
+@pytest.mark.parametrize("columns", [40, 72, 128, 300])
+def test_a_rule_s_page_follows_the_terminal(columns: int) -> None:
+    for rule in RULES:
+        shown = re.sub(r"\x1b\[[0-9;]*m", "", call(["rule", rule.id], terminal=True, columns=columns).must(0).out)
+        text = page(rule.id)
+        assert shown.split() == text.split()
+        for line in shown.splitlines():
+            assert len(line) <= min(columns, 128) or len(line.split()) == 1
+        titles = [line for line in text.splitlines() if line.startswith(("#", "```"))]
+        assert [line for line in shown.splitlines() if line.startswith(("#", "```"))] == titles
+
+
+def test_rule_as_json_has_the_page_that_is_printed() -> None:
+    [found] = json.loads(call("rule leaked-frame --json").must(0).out)["rules"]
+    assert (found["rule"], found["page"]) == ("PB102", page("PB102"))
+    assert [one["rule"] for one in json.loads(call("rule --json").must(0).out)["rules"]] == [rule.id for rule in RULES]
+
+
 def test_rule_refuses_what_it_does_not_know() -> None:
     assert [line[:5] for line in call("rule pb10").must(0).out.splitlines()] == [f"PB10{n}" for n in range(1, 10)]
     assert call("rule PB199").refusal.startswith("pagebook: there is no rule 'PB199'; near it are ")

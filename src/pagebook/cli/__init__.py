@@ -25,7 +25,7 @@ from pagebook.cli.owning import owners
 from pagebook.cli.reporting import report
 from pagebook.cli.rooting import roots
 from pagebook.cli.serving import serve
-from pagebook.cli.words import BAD_CALL, INTERRUPTED, OK
+from pagebook.cli.words import BAD_CALL, BROKEN_PIPE, INTERRUPTED
 from pagebook.errors import PagebookError
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -62,7 +62,7 @@ def cli() -> None:
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
 
     Exit status: 0; 1 when the address is not mapped, the access faults or nothing was found; 2 when the call or the
-    target is bad; 130 after Ctrl-C.
+    target is bad; 130 after Ctrl-C, 141 when the reader of a pipe closes it before the end.
     """
 
 
@@ -96,9 +96,12 @@ def main() -> None:
         status = _refuse(str(error))
     except MemoryError:
         status = _refuse("this computer has not enough memory for that")
-    except (SystemExit, BrokenPipeError):  # click makes the one of the other: the reader has seen enough
+    except BrokenPipeError:  # the reader has seen enough
         _forget_output()
-        status = OK
+        status = BROKEN_PIPE
+    except SystemExit as error:  # 1 is what click makes of a broken pipe; else a signal has ended it
+        _forget_output()
+        status = error.code if isinstance(error.code, int) and error.code > 1 else BROKEN_PIPE
     except OSError as error:
         _forget_output()
         status = _refuse(f"the system refused: {error.strerror or error}")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Any
 
 import click
 
-from pagebook.cli.words import ADDRESS, XLEN, access_options, guest_options, hart_options
+from pagebook.cli.words import ADDRESS, NUMBER_LIKE, XLEN, access_options, guest_options, hart_options
 from pagebook.units import parse_address
 
 FORMATS = ("csv", "jsonl", "parquet")
-NUMBER = re.compile(r"[0-9]\w*")  # such a word is an address, or a slip
 
 
 def sort_words(words: tuple[str, ...]) -> tuple[str, list[str]]:
@@ -28,7 +26,7 @@ def _is_address(word: str) -> bool:
     try:
         parse_address(word)
     except ValueError as error:
-        if NUMBER.fullmatch(word):
+        if NUMBER_LIKE.fullmatch(word):
             raise click.UsageError(str(error)) from None
         return False
     return True
@@ -38,6 +36,7 @@ def _is_address(word: str) -> bool:
 @click.argument("words", nargs=-1, metavar="[TARGET] [VA]...")
 @click.option("--cases", metavar="FILE", help="Read the accesses from FILE; from standard input when it is -.")
 @click.option("--format", "form", type=click.Choice(FORMATS), help="What to write. [default: as FILE is called, csv]")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format jsonl: an object a line.")
 @click.option("--output", "-o", metavar="FILE", help="Write to FILE, whole or not at all. Parquet needs one.")
 @click.option("--space", metavar="NAME", help="The address space, by name or pid.  [default: kernel]")
 @click.option("--satp", metavar="VALUE", type=ADDRESS, help="The satp register, instead of a space's.")
@@ -49,6 +48,7 @@ def translate(
     words: tuple[str, ...],
     cases: str | None,
     form: str | None,
+    as_json: bool,
     output: str | None,
     space: str | None,
     satp: int | None,
@@ -79,6 +79,10 @@ def translate(
     target, addresses = sort_words(words)
     if addresses and cases is not None:
         raise click.UsageError("addresses and --cases do not go together")
+    if as_json and form not in (None, "jsonl"):
+        raise click.UsageError(f"--json and --format {form} are two formats; leave one out")
+    if as_json:
+        form = "jsonl"
     if form is None:
         ending = (output or "").rpartition(".")[2].lower()
         form = ending if ending in FORMATS else "csv"

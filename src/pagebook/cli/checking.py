@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import machine_options, target_argument
+from pagebook.cli.words import json_option, machine_options, target_argument
 
 FORMATS = ("text", "json", "sarif")
 
@@ -53,7 +53,8 @@ def check(
 
 @click.command()
 @click.argument("id", metavar="[ID]", required=False)
-def rule(id: str | None) -> int:
+@json_option
+def rule(id: str | None, as_json: bool) -> int:
     """Explain one rule of "check", or list all.
 
     ID is a rule's id or its name; a prefix of ids, such as PB1, lists those rules.
@@ -64,4 +65,4 @@ def rule(id: str | None) -> int:
     """
     from pagebook.cli import linting
 
-    return linting.rule(id)
+    return linting.rule(id, as_json)

@@ -80,8 +80,10 @@ def _changes(target: Target, interval: float, seconds: float | None) -> Iterator
     more = ", ..." if len(before.machine.spaces) > MOST_NAMES else ""
     say([f"watching {before.machine.name}: {names}{more}; a look every {interval:g} s, Ctrl-C ends it"])
     while end is None or time.monotonic() < end:
+        said = [*target.remarks]
         time.sleep(interval)
         after = Ledger(target.settled())
+        say(one for one in target.remarks if one not in said)
         change = compare(before, after)
         if change:
             yield change

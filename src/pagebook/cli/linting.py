@@ -7,15 +7,16 @@ import shutil
 import sys
 from collections.abc import Sequence
 
-from pagebook.checks.looks import Report, confirm
+from pagebook.checks.looks import LOOKS, Report, confirm
 from pagebook.checks.looks import check as look_once
 from pagebook.checks.registry import RULES, choose, named, page
 from pagebook.checks.rule import Rule
 from pagebook.cli.opening import Model, opened, say
-from pagebook.cli.output import print_json, print_lines
+from pagebook.cli.output import count, print_json, print_lines
 from pagebook.cli.words import OK
-from pagebook.errors import BadTarget
-from pagebook.targets import TORN
+from pagebook.errors import BadTarget, PagebookError
+from pagebook.machine import Machine
+from pagebook.targets import TORN, Target
 from pagebook.views import findings
 
 FOUND = 1
@@ -30,11 +31,11 @@ def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str
     elif form == "sarif":
         sys.stdout.write(json.dumps(findings.sarif(report, remarks), indent=2) + "\n")
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-        print_lines(findings.text(report, width))
+        print_lines(findings.text(report, _width()))
     return FOUND if report.findings else OK
 
 
+<<<<<<< HEAD
 def _report(target: str, model: Model, rules: Sequence[Rule]) -> tuple[Report, list[str]]:
     """Look once at what stands still, as often as it takes at what moves; and what is to be said beside findings."""
     with opened(target, model) as found:
@@ -45,16 +46,50 @@ def _report(target: str, model: Model, rules: Sequence[Rule]) -> tuple[Report, l
         if report.torn and TORN not in remarks:
             remarks.append(TORN)
         say(remarks)
+=======
+def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
+    with opened(target, model) as found:
+        report = looked(found, found.look(), rules, bool(model.get("freeze")))
+        say(dict.fromkeys([*found.remarks, *([TORN] if report.torn else [])]))
+>>>>>>> 1ffd865b4f04cde00de21e92a973e3a269e3f4bf
         if not report.machine.spaces:
             raise BadTarget(f"nothing was checked: {report.machine.name} has no page table yet, or none that was read")
         return report, remarks
 
 
-def rule(id: str | None) -> int:
+def looked(found: Target, first: Machine, rules: Sequence[Rule], frozen: bool) -> Report:
+    """What is found in one look at what stands still, or in as many as it takes at what moves, the first made before.
+
+    A terminal shows how many there were, where they take over a second.
+    """
+    if not found.live or found.paused or frozen:
+        return look_once(first, rules)
+    with count(lambda done: f"looking again, {done + 1} of {LOOKS}") as more:
+
+        def again() -> Machine:
+            more(1)
+            try:
+                return found.settled()
+            except PagebookError:  # it is tried once more, and counts once
+                more(-1)
+                raise
+
+        return confirm(again, rules, first)
+
+
+def _width() -> int | None:
+    """The columns of the terminal that standard output is; None when it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def rule(id: str | None, as_json: bool) -> int:
     """Print one rule's page, or a line for each that is meant."""
     meant = RULES if id is None else named(id)
-    if len(meant) == 1:
-        sys.stdout.write(page(meant[0].id))
+    if as_json:
+        print_json(findings.catalogue(meant))
+    elif len(meant) == 1:
+        text = page(meant[0].id)
+        print_lines(findings.paper(text, _width()))
     else:
         print_lines(findings.rules(meant))
     return OK

@@ -11,11 +11,13 @@ import click
 
 from pagebook import targets
 from pagebook.cli import shown
+from pagebook.cli.last_word import expect_lost_bytes
 from pagebook.cli.output import bar, count
+from pagebook.errors import BadTarget
 from pagebook.guests.choosing import GuestOptions
 from pagebook.machine import Machine
 from pagebook.source import Source
-from pagebook.targets import MODEL, ModelOptions, Target
+from pagebook.targets import EXAMPLES, MODEL, ModelOptions, Target
 from pagebook.units import size_text
 
 T = TypeVar("T")
@@ -30,6 +32,12 @@ def opened(target: str, model: Model) -> Iterator[Target]:
     guest = GuestOptions(
         satps=tuple(model.get("satp", ())), roots=tuple(model.get("root", ())), offsets=model.get("offsets") or {}
     )
+    if guest.satps and guest.roots:
+        raise BadTarget(
+            "--satp and --root both say where a table starts; give one of the two, once for each table, such as --root "
+            f"{guest.roots[0][0]:#x} alone"
+        )
+    _prepare(target)
     told = _Told(target, options)
     with ExitStack() as stack:
         found = told.of(lambda: stack.enter_context(targets.opened(target, options, guest, told.progress)))
@@ -40,6 +48,12 @@ def opened(target: str, model: Model) -> Iterator[Target]:
                 if target == MODEL
                 else replace(found, look=lambda: told.of(found.look), careful=careful and (lambda: told.of(careful)))
             )
+
+
+def _prepare(target: str) -> None:
+    """Files of others are mapped, unless it is one of our own machines."""
+    if target not in (MODEL, EXAMPLES):
+        expect_lost_bytes()
 
 
 class _Told:
@@ -75,8 +89,9 @@ def open_machine(target: str, model: Model, settled: bool = False) -> Machine:
 def open_source(target: str) -> Source:
     """The bytes of ``target`` before anyone has said what runs there; open until the verb has ended."""
     context, told = click.get_current_context(), _Told(target, ModelOptions())
+    _prepare(target)
     source = told.of(lambda: context.with_resource(targets.source_of(target, told.progress)))
-    say(source.remarks)
+    say([*source.remarks, *([source.paused] if source.paused else [])])
     return source
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
-from pagebook.cli.words import OK, json_option, machine_options, parse_range
+from pagebook.cli.words import NUMBER_LIKE, OK, json_option, machine_options, parse_range
 
 
 @click.command()
@@ -49,6 +50,7 @@ def _sorted(words: tuple[str, ...]) -> tuple[tuple[int, int] | None, str]:
     try:
         return parse_range(words[0]), words[1] if len(words) > 1 else "xv6"
     except ValueError as error:
-        if len(words) > 1:
+        number = NUMBER_LIKE.fullmatch(words[0].replace("-", "", 1))
+        if len(words) > 1 or (number and not Path(words[0]).exists()):
             raise click.BadParameter(str(error), param_hint="FRAME") from None
         return None, words[0]

@@ -11,9 +11,9 @@ from typing import Any
 import click
 
 from pagebook.cases.reading import USUAL_SIZE
-from pagebook.checks.looks import Report, check, confirm
 from pagebook.checks.registry import choose
 from pagebook.cli import shown
+from pagebook.cli.linting import looked
 from pagebook.cli.opening import Model, opened, say
 from pagebook.cli.output import count
 from pagebook.cli.words import OK
@@ -48,7 +48,7 @@ def report(
         machine = found.settled()
         walks = tuple(_walk(machine, *place, access, hart) for place in places)
         with count(lambda done: f"making the report: {done:,} parts") as progress:
-            checked = _checked(found, machine, found.live and not frozen)
+            checked = looked(found, machine, choose(), frozen) if machine.spaces else None
             progress(1)
             ledger = Ledger(machine)
             progress(1)
@@ -68,18 +68,12 @@ def _walk(machine: Machine, space: str | None, va: int, chosen: dict[str, Any], 
     return explain(Mmu(machine.memory, Extensions(**hart)), one, regime, kind, va, chosen["size"] or USUAL_SIZE[kind])
 
 
-def _checked(found: Target, machine: Machine, moves: bool) -> Report | None:
-    """What the checks find in the machine; in one that moves, what stays. None without any page table."""
-    if not machine.spaces:
-        return None
-    rules = choose()
-    return confirm(found.settled, rules, machine) if moves else check(machine, rules)
-
-
 def _how(found: Target, target: str, frozen: bool) -> str:
     """How the machine was read, in words."""
     if found.live and frozen:
         return "a running guest, stopped while it was read"
+    if found.paused:
+        return "a guest that was paused when it was read"
     if found.live:
         return "a guest that ran on while it was read: parts of this report may be of slightly different moments"
     return {MODEL: "the model, booted for this report", EXAMPLES: "the machine of the examples"}.get(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-from pagebook.units import parse_address, parse_size
+from pagebook.units import Ambiguous, parse_address, parse_size
 
-OK, NOT_MAPPED, BAD_CALL, INTERRUPTED = 0, 1, 2, 130
+NUMBER_LIKE = re.compile(r"[0-9]\w*")  # such a word is an address, or a slip
+OK, NOT_MAPPED, BAD_CALL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 
 class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4
@@ -46,6 +48,8 @@ def parse_range(text: str) -> tuple[int, int]:
     try:
         start = parse_address(first)
         end = parse_address(last) if dash else start + 1
+    except Ambiguous:
+        raise
     except ValueError:
         raise ValueError(f"{text!r} is no address and no range; write 0x1000, or 0x1000-0x3000") from None
     if not 0 <= start < end <= 1 << 64:

@@ -13,6 +13,7 @@ from pagebook.machine import Machine
 from pagebook.source import Source
 
 LINUX = "swapper_pg_dir"
+ONLY_HARTS = "only the tables of the harts are shown"
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,15 @@ def read_guest(
     remark = f"{path} is no kernel that pagebook knows: {known}"
     if all(hart.satp is None for hart in source.harts):
         raise BadTarget(f"{remark}; name the kernel as it was linked, with its symbols, or {bare.REMEDY}")
-    return Reading(bare.read(source), (f"{remark}; only the tables of the harts are shown",))
+    return Reading(bare.read(source), (f"{remark}; {ONLY_HARTS}",))
 
 
 def _without_a_kernel(source: Source, progress: Callable[[int], None] | None) -> Reading:
     """Linux, which tells of itself in its memory; anything else by its harts alone."""
-    known = linux.recognise(source.memory, progress) is not None
-    return Reading(linux.read(source) if known else bare.read(source), ())
+    if linux.recognise(source.memory, progress) is not None:
+        return Reading(linux.read(source), ())
+    try:
+        found = bare.read(source)
+    except BadTarget as error:
+        raise BadTarget(f"{source.no_kernel}; without it: {error}") if source.no_kernel else error from None
+    return Reading(found, (f"{source.no_kernel}; {ONLY_HARTS}",) if source.no_kernel else ())

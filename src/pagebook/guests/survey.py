@@ -127,11 +127,12 @@ class Survey:
         self.satps = {mode: Named(self.frames) for mode in ((1,) if fmt.xlen == 32 else (8, 9, 10))}
         self._far = U64(max(FAR, self.frames.high))
         self.rows = self._first_pass(progress or (lambda count: None))
-        self._row_of = np.full(self.frames.count, -1, dtype=np.int32)
+        self._row_of = np.zeros(self.frames.count, dtype=np.int32)  # of those in rows; of others it is never asked
         self._row_of[self.rows] = np.arange(len(self.rows), dtype=np.int32)
         self.child = np.zeros(len(self.rows), dtype=np.bool_)
         # What a pointer to each frame would find: a table of the level below, nothing yet, or no table.
-        self._kinds = np.append(np.where(self.zero, EMPTY, 0), 0).astype(np.uint8)  # -1 stands for no frame at all
+        self._kinds = np.zeros(self.frames.count + 1, dtype=np.uint8)  # -1 stands for no frame at all
+        np.multiply(self.zero, EMPTY, out=self._kinds[:-1], dtype=np.uint8)
         self._upper = np.zeros(len(self.rows), dtype=np.bool_)  # what may be a table above the last level
         self.like: list[Bits] = []
         self.leaves: list[npt.NDArray[np.float64]] = []

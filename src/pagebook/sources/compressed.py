@@ -1,4 +1,4 @@
-"""Compressed files, known by their first bytes and not by their names: gzip, xz and zstd.
+"""Compressed files, known by their first bytes and not by their names: gzip, bzip2, xz and zstd.
 
 They are unpacked as a stream into a `Spool`, so that memory in use does not grow with the file.  What they hold is not
 looked at here, except that it may not be compressed once more.
@@ -6,8 +6,10 @@ looked at here, except that it may not be compressed once more.
 
 from __future__ import annotations
 
+import bz2
 import lzma
 import mmap
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +21,12 @@ from pagebook.errors import BadFile
 from pagebook.sources.spool import CHUNK, Spool
 from pagebook.units import size_text
 
-MAGIC = {"gzip": b"\x1f\x8b", "xz": b"\xfd7zXZ\0", "zstd": b"\x28\xb5\x2f\xfd"}
+MAGIC = {
+    "gzip": re.compile(rb"\x1f\x8b"),
+    "bzip2": re.compile(rb"BZh[1-9](1AY|\x17rE)"),  # with the start of a block's mark, or of the end's
+    "xz": re.compile(rb"\xfd7zXZ\0"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
+}
 ALWAYS = 16 << 30
 MOST_TIMES = 4096
 """A file may become ``ALWAYS`` bytes, or this many times its size if that is more.  Only zeros pack tighter."""
@@ -29,7 +36,7 @@ _FIRST = 4096  # bytes of input for a member's start: a file may have very many 
 
 
 class Unpacker(Protocol):
-    """The shape that the decompressors of lzma and zstd share."""
+    """The shape that the decompressors of bz2, lzma and zstd share."""
 
     @property
     def eof(self) -> bool: ...  # noqa: D102
@@ -66,7 +73,7 @@ class _Gzip:
 
 def compression(head: bytes) -> str | None:
     """Which compression a file with these first bytes has; None for none."""
-    return next((kind for kind, magic in MAGIC.items() if head.startswith(magic)), None)
+    return next((kind for kind, magic in MAGIC.items() if magic.match(head)), None)
 
 
 def unpack(buffer: mmap.mmap, name: str, progress: Callable[[int], None] | None = None) -> mmap.mmap:
@@ -100,6 +107,8 @@ def unpack(buffer: mmap.mmap, name: str, progress: Callable[[int], None] | None 
 def _starter(kind: str, name: str) -> Callable[[], Unpacker]:
     if kind == "gzip":
         return _Gzip
+    if kind == "bzip2":
+        return bz2.BZ2Decompressor
     if kind == "xz":
         return lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_DICTIONARY)
     return zstd_unpacker(name)

@@ -12,6 +12,7 @@ import mmap
 import os
 from collections.abc import Callable
 from typing import NamedTuple
+from weakref import WeakSet
 
 from pagebook.errors import BadFile, BadTarget
 from pagebook.machine import Machine
@@ -21,7 +22,7 @@ from pagebook.sources.compressed import compression, unpack
 from pagebook.sources.dumps import no_satp, whole_pages
 from pagebook.sources.elfcore import open_core
 from pagebook.sources.kdump import FLATTENED, is_kdump, read_kdump, unflatten
-from pagebook.sources.mapped import map_file
+from pagebook.sources.mapped import Mapped, map_file
 from pagebook.units import PAGE_MASK, parse_address
 
 MOST_PIECES = 256
@@ -38,16 +39,17 @@ class Piece(NamedTuple):
     base: int | None
 
 
-def open_file(words: str, progress: Progress | None = None) -> Source | Machine:
+def open_file(words: str, progress: Progress | None = None, held: WeakSet[Mapped] | None = None) -> Source | Machine:
     """The machine that pagebook saved, or the memory that any other file holds.
 
-    ``progress`` is called with the bytes just unpacked, where something is compressed; nothing else takes time.
+    ``progress`` is called with the bytes just unpacked, where something is compressed; nothing else takes time.  To
+    ``held`` the files are added that are mapped for as long as what comes back is in use.
     BadTarget when the words name no file or lack an address; BadFile when a file is not what it should be.
     """
     pieces = _pieces(words)
     if len(pieces) == 1 and pieces[0].base is None:
-        return _open_whole(pieces[0].path, progress)
-    return _open_raw(words, pieces, progress)
+        return _open_whole(pieces[0].path, progress, held)
+    return _open_raw(words, pieces, progress, held)
 
 
 def _pieces(words: str) -> list[Piece]:
@@ -86,9 +88,9 @@ def _piece(text: str) -> Piece:
     return Piece(path, base)
 
 
-def _open_whole(path: str, progress: Progress | None) -> Source | Machine:
+def _open_whole(path: str, progress: Progress | None, held: WeakSet[Mapped] | None) -> Source | Machine:
     """A file that says itself where its bytes lie."""
-    buffer = _contents(path, progress)
+    buffer = _contents(path, progress, held)
     if buffer[:_HEAD] == FLATTENED:
         buffer = unflatten(buffer, path)
     head = buffer[:_HEAD]
@@ -102,14 +104,14 @@ def _open_whole(path: str, progress: Progress | None) -> Source | Machine:
     )
 
 
-def _open_raw(words: str, pieces: list[Piece], progress: Progress | None) -> Source:
+def _open_raw(words: str, pieces: list[Piece], progress: Progress | None, held: WeakSet[Mapped] | None) -> Source:
     """Bytes that lie where the user says."""
     remarks: list[str] = []
     buffers = []
     for path, base in pieces:
         if base is None:
             raise BadTarget(f"{path!r} is one of several pieces, so it needs its address: {path}@0x80000000")
-        buffer = _contents(path, progress)
+        buffer = _contents(path, progress, held)
         if buffer[:_HEAD].startswith(_ELF) or is_kdump(buffer[:_HEAD]):
             remarks.append(
                 f"{path} starts as a core or a dump does, but is taken for plain bytes at {base:#x}, as you say"
@@ -119,7 +121,11 @@ def _open_raw(words: str, pieces: list[Piece], progress: Progress | None) -> Sou
     return Source(words, memory, remarks=tuple(remarks), no_satp=no_satp(words))
 
 
-def _contents(path: str, progress: Progress | None) -> mmap.mmap:
+def _contents(path: str, progress: Progress | None, held: WeakSet[Mapped] | None) -> mmap.mmap:
     """The bytes of the file, unpacked if they are compressed."""
     buffer = map_file(path)
-    return unpack(buffer, path, progress) if compression(buffer[:_HEAD]) else buffer
+    if compression(buffer[:_HEAD]):
+        return unpack(buffer, path, progress)
+    if held is not None:
+        held.add(buffer)
+    return buffer

@@ -2,7 +2,8 @@
 
 What is not a file (a directory, a pipe, a device) is refused before it is opened.  A file that another program cuts
 short *while* it is mapped kills this process with SIGBUS when the lost part is looked at, as it does with every program
-that maps files; no handler in Python can stand in for the bytes.
+that maps files; no handler in Python can stand in for the bytes.  So it is asked before every look whether the file is
+still `whole`, and the command line has a last word for what is lost within one.
 """
 
 from __future__ import annotations
@@ -28,16 +29,27 @@ class Mapped(mmap.mmap):
     To look at a hole is not for nothing: in a file of /dev/shm, as QEMU's RAM may be, the system then gives it memory.
     """
 
-    def __new__(cls, descriptor: int, size: int, offset: int = 0) -> Mapped:
+    def __new__(cls, descriptor: int, size: int, offset: int = 0, name: str = "a file") -> Mapped:
         """``size`` bytes from ``offset``, the whole file for 0; the descriptor stays the caller's."""
         found = super().__new__(cls, descriptor, size, access=mmap.ACCESS_READ, offset=offset)
+        found.name = name
         found._offset = offset
         found._descriptor = os.dup(descriptor)
         weakref.finalize(found, os.close, found._descriptor)
         return found
 
+    name: str
     _offset: int
     _descriptor: int
+
+    def whole(self) -> None:
+        """BadFile when the file is shorter by now than what is mapped of it: the rest must not be looked at."""
+        now, wanted = os.fstat(self._descriptor).st_size, self._offset + len(self)
+        if now < wanted:
+            raise BadFile(
+                f"{self.name} became shorter while it was read: {now} bytes are left of {wanted}; open it again when "
+                "nothing writes it any more, or open a copy"
+            )
 
     def written(self, at: int, size: int) -> list[tuple[int, int]]:
         """The runs of pages, counted from ``at``, of the ``size`` bytes there that are no holes now."""
@@ -76,7 +88,7 @@ def map_file(path: str | Path) -> Mapped:
         with Path(path).open("rb") as file:
             if not os.fstat(file.fileno()).st_size:
                 raise BadFile(f"{path} is empty")
-            return Mapped(file.fileno(), 0)
+            return Mapped(file.fileno(), 0, name=str(path))
     except OSError as error:
         raise BadFile(f"cannot open {str(path)!r}: {error.strerror}") from error
     except (ValueError, OverflowError) as error:  # a NUL in the name; a size that no address space holds

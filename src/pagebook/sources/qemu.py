@@ -12,6 +12,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -23,14 +24,16 @@ from pagebook.source import Source
 from pagebook.sources.gdbstub import GdbStub, taken
 from pagebook.sources.processes import PROC, Process, Socket, choose, is_port, process_at, running
 from pagebook.sources.qmp import Monitor, harts_in, registers_in
-from pagebook.sources.ram import Ram, find_ram, kernel_of
+from pagebook.sources.ram import Ram, find_ram, kernel_of, why_no_kernel
 from pagebook.sv import RWX, U, V, X, decode_satp
 from pagebook.table import AddressSpace
 
 MONITOR_LINE = "QEMUOPTS += -qmp unix:qmp.sock,server,nowait"
 HANDLER_BYTES = 256
 """So near behind mtvec the pc may be in an M-mode handler, whatever the tables say of its page."""
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_TERMINALS = (signal.SIGTTIN, signal.SIGTTOU)  # what suspends a job in the background that uses its terminal
+_STAYING = b"\npagebook: not suspended, for the guest would stay stopped; Ctrl-C ends it and lets the guest run\n"
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
@@ -49,6 +52,7 @@ class Qemu:
         self._undo: Callable[[], object] | None = None  # what lets the guest run on that we have stopped
         self._silent: str | None = None  # why no monitor answers; none is asked again, but to freeze
         self.kernel = kernel_of(process) if process else None
+        self._no_kernel = why_no_kernel(process) if process else ""
         with self._monitor() as monitor:
             self._ram = find_ram(process, monitor, self.kernel)
             if self._ram.monitor:
@@ -115,22 +119,32 @@ class Qemu:
         if not self._ram.regions:
             raise SourceLost(f"{self.name} was let go of; find it again")
         memory = Memory(joined(region() for region in self._ram.regions))
-        harts, remark = self._harts(memory)
-        stopped = self._stub is not None or self._stopped
-        said = (remark,) if remark and self._silent else ()  # there is a monitor: that it does not answer is news
-        return Source(self.name, memory, harts, self.kernel, not stopped, (*self._ram.remarks, *said), remark or "")
-
-    def _harts(self, memory: Memory) -> tuple[tuple[Hart, ...], str | None]:
-        """What is known of the harts, and what to say when nothing is."""
+        source = Source(
+            self.name,
+            memory,
+            kernel=self.kernel,
+            live=not self._stopped,
+            remarks=self._ram.remarks,
+            no_kernel=self._no_kernel,
+        )
         if self._stub:
-            return self._stub.harts(), None
+            return replace(source, harts=self._stub.harts(), live=False)
         with self._monitor() as monitor:
             if monitor:
-                text = monitor.ask("info registers -a")
-                handlers = registers_in(text, "mtvec")
-                harts = harts_in(text)
-                return tuple(_judged(hart, memory, at) for hart, at in zip(harts, handlers, strict=True)), None
-        return (), self._why_unknown()
+                paused = self._paused(monitor)
+                live = source.live and not paused
+                return replace(source, harts=_harts(monitor, memory), live=live, paused=paused)
+        unknown = self._why_unknown()
+        said = (unknown,) if self._silent else ()  # there is a monitor: that it does not answer is news
+        return replace(source, remarks=(*source.remarks, *said), no_satp=unknown)
+
+    def _paused(self, monitor: Monitor) -> str:
+        """What to say when somebody else has stopped the guest; nothing when it runs, or it was we."""
+        status = "" if self._undo else monitor.status()
+        if not status.startswith("paused"):
+            return ""
+        others = " or debugger" if "debug" in status else ""
+        return f"the guest is {status} and nothing in it moves: cont in its monitor{others} lets it run"
 
     def _why_unknown(self) -> str:
         what = "satp, privilege and registers of the harts are not known: "
@@ -254,6 +268,13 @@ def _ports(process: Process) -> list[int]:
     return [where.port for where in process.options.monitors if where.path is None]
 
 
+def _harts(monitor: Monitor, memory: Memory) -> tuple[Hart, ...]:
+    """What the monitor tells of the harts, and what follows from it."""
+    text = monitor.ask("info registers -a")
+    handlers = registers_in(text, "mtvec")
+    return tuple(_judged(hart, memory, at) for hart, at in zip(harts_in(text), handlers, strict=True))
+
+
 def _judged(hart: Hart, memory: Memory, handler: int | None) -> Hart:
     """The hart with its privilege, which QEMU's monitor does not tell, by the page that it fetches from.
 
@@ -306,10 +327,15 @@ class _Ending:
 
 @contextmanager
 def _ended_in_order() -> Iterator[_Ending]:
-    """SIGINT, SIGTERM and SIGHUP end us as one exception does, and not while what it leads to is under way."""
+    """What would end us does so as one exception, and not while what it leads to is under way.
+
+    What would suspend us does not: the guest would stay stopped for as long.
+    """
     ending = _Ending()
     usual = (signal.SIG_DFL, signal.default_int_handler)
     before = _handled([n for n in _ENDING if signal.getsignal(n) in usual], ending)
+    before |= _handled([n for n in (signal.SIGTSTP,) if signal.getsignal(n) in usual], _stay)
+    before |= _handled([n for n in _TERMINALS if signal.getsignal(n) in usual], signal.SIG_IGN)
     try:
         yield ending
     finally:
@@ -320,7 +346,15 @@ def _ended_in_order() -> Iterator[_Ending]:
             signal.raise_signal(number)
 
 
-def _handled(numbers: Sequence[int], handler: Callable[[int, FrameType | None], object]) -> dict[int, Any]:
+def _stay(number: int, frame: FrameType | None) -> None:
+    """Say that we are not suspended."""
+    with suppress(OSError):
+        os.write(2, _STAYING)
+
+
+def _handled(
+    numbers: Sequence[int], handler: Callable[[int, FrameType | None], object] | signal.Handlers
+) -> dict[int, Any]:
     """Set this handler; what stood there before.  Only the main thread can, and only there do handlers run."""
     if threading.current_thread() is not threading.main_thread():
         return {}

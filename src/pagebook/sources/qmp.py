@@ -86,9 +86,13 @@ class Monitor:
             text.partition("\r\n")[2].removesuffix(_PROMPT.decode()).replace("\r\n", "\n")
         )  # after the line's own echo
 
+    def status(self) -> str:
+        """What the guest does: ``running``, ``paused``, or such a word with the reason after it."""
+        return self.ask("info status").strip().removeprefix("VM status: ")
+
     def running(self) -> bool:
         """Whether the guest runs; False when it was stopped."""
-        return "running" in self.ask("info status")
+        return "running" in self.status()
 
     def _greet(self, seconds: float) -> bool:
         """Whether it speaks QMP, from the first that it says."""
@@ -100,7 +104,8 @@ class Monitor:
         except TimeoutError as error:
             raise BadTarget(
                 f"the monitor at {self.where} does not answer: QEMU serves one client at a time, and another is "
-                "connected; close that, or give QEMU a second -qmp socket"
+                "connected, or QEMU itself is stopped; close that client, let QEMU go on (kill -CONT), or give it a "
+                "second -qmp socket"
             ) from error
         if not first.startswith(b'{"QMP"'):
             raise BadTarget(f"what listens at {self.where} is no QEMU monitor: it says {first[:40]!r}")
@@ -194,7 +199,10 @@ def connect(where: Socket, seconds: float) -> socket.socket:
             raise
         return found
     except (TimeoutError, BlockingIOError) as error:  # as many wait as may: QEMU lets no more queue up
-        raise BadTarget(f"{where} does not answer: another client is connected; close that") from error
+        raise BadTarget(
+            f"{where} does not answer: another client is connected, or QEMU itself is stopped; close that client, or "
+            "let QEMU go on (kill -CONT)"
+        ) from error
     except ConnectionRefusedError as error:
         if where.path is not None and not Path(where.path).is_socket():
             raise BadTarget(f"cannot connect to {where}: it is no socket; {_REMEDY}") from error

@@ -6,6 +6,7 @@ begins; which block of the process it is shows by its size and, if several have 
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -297,6 +298,21 @@ class MonitorMemory:
             count = min(_XP_WORDS, (len(room) - low) // 8)
             words = words_in(self.monitor.ask(f"xp /{count}gx {pa + low:#x}"), pa + low, count)
             room[low : low + count * 8] = words.tobytes()
+
+
+def why_no_kernel(process: Process) -> str:
+    """What to say when the kernel's file that the command line names cannot be read; nothing when it can."""
+    name = process.options.kernel
+    if not name:
+        return ""
+    path = process.file(name)
+    if path is None:
+        reason = "is relative to where QEMU was started, which the system does not tell"
+    elif os.access(path, os.R_OK):
+        return ""
+    else:
+        reason = "cannot be read" if os.path.lexists(path) else "is not there any more"
+    return f"the kernel of QEMU {process.pid}, {path or name}, {reason}: name its file with --kernel FILE"
 
 
 def kernel_of(process: Process) -> str | None:

@@ -8,14 +8,16 @@ from typing import Any
 
 from pagebook import __version__
 from pagebook.checks.looks import Report
-from pagebook.checks.registry import BY_ID
+from pagebook.checks.registry import BY_ID, page
 from pagebook.checks.rule import Finding, Rule, Severity
 from pagebook.sv import flags_text
 from pagebook.views.data import document
 from pagebook.views.text import Line
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+FENCE = "```"
 NARROWEST = 40  # columns for a sentence, however small the terminal
+WIDEST = 128  # for a paragraph of a page, however large
 INDENT = "  "
 
 
@@ -66,11 +68,11 @@ def pte(finding: Finding) -> str:
     return f"{first}level-{finding.level} PTE {finding.pte:#x} at {finding.pte_pa:#x} {rights} -> {finding.pa or 0:#x}"
 
 
-def _wrapped(sentence: str, indent: str, width: int | None) -> list[str]:
+def _wrapped(sentence: str, indent: str, width: int | None, more: str = INDENT) -> list[str]:
     if width is None:
         return [indent + sentence]
     return textwrap.wrap(
-        sentence, max(width, NARROWEST), initial_indent=indent, subsequent_indent=indent + INDENT,
+        sentence, max(width, NARROWEST), initial_indent=indent, subsequent_indent=indent + more,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
 
@@ -98,6 +100,41 @@ def rules(listed: Iterable[Rule]) -> Iterator[Line]:
             (f"  {rule.severity:<7}", "bad" if rule.severity is Severity.ERROR else ""),
             (f"  {'' if rule.default else '(off) '}{rule.summary}", "" if rule.default else "dim"),
         ]
+
+
+def catalogue(listed: Iterable[Rule]) -> dict[str, Any]:
+    """The rules with their pages as the document ``pagebook.rule``."""
+    return document(
+        "rule",
+        rules=[
+            {
+                "rule": rule.id,
+                "name": rule.name,
+                "severity": str(rule.severity),
+                "default": rule.default,
+                "summary": rule.summary,
+                "remedy": rule.remedy,
+                "page": page(rule.id),
+                "guests": list(rule.guests),
+            }
+            for rule in listed
+        ],
+    )
+
+
+def paper(text: str, width: int | None = None) -> Iterator[Line]:
+    """A rule's page, its paragraphs and each line of its sample wrapped to ``width``, or as it is written."""
+    fenced = False
+    for number, block in enumerate(text.rstrip("\n").split("\n\n")):
+        if number:
+            yield [("", "")]
+        sample = fenced or block.startswith(FENCE)
+        fenced ^= block.count(FENCE) % 2 == 1
+        for line in block.splitlines() if sample or width is None else [" ".join(block.splitlines())]:
+            words = line.lstrip()
+            indent = line.removesuffix(words)
+            for part in _wrapped(words, indent, width and min(width, WIDEST), INDENT if sample else ""):
+                yield [(part, "")]
 
 
 def data(report: Report, remarks: Sequence[str] = ()) -> dict[str, Any]:

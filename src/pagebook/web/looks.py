@@ -119,8 +119,12 @@ class Looks:
         self._due = self._when_due(time.monotonic(), 0.0)
 
     def now(self) -> Look:
-        """The kept look; where the machine moves and it is time, a new one with the ledger of all its frames."""
+        """The kept look; where the machine moves and it is time, a new one with the ledger of all its frames.
+
+        BadFile when the file that it is of became shorter, so that nothing more can be read of it.
+        """
         with self._looking:
+            self.target.whole()
             if self.moves and time.monotonic() >= self._due:
                 started = time.monotonic()
                 try:
@@ -140,7 +144,7 @@ class Looks:
             look = self.now()
             if self._report is None or (self.moves and time.monotonic() - self._checked > CHECKED):
                 rules = choose()
-                if self.moves:
+                if self.moves and not self.target.paused:
                     self._report = confirm(self.target.settled, rules, look.machine)
                     if self._report.torn and TORN not in self.remarks:
                         self.remarks.append(TORN)
