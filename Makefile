@@ -1,5 +1,5 @@
 # make run    set up, and boot the model with its story
-# make test   set up, and check and test everything that pip alone can bring
+# make test   set up, and check and test everything that pip alone can bring, on every core
 # make bench  set up, and measure beside a page-by-page transcription, C and other programs (needs gcc; GDB_PT_DUMP
 #             names a clone of gdb-pt-dump)
 # make conformance  compare the MMU with Spike, case by case (CASES, ROUNDS and SEED choose; fetches Spike and dtc)
@@ -38,8 +38,7 @@ run: $(READY)
 	$(BIN)/pagebook boot
 
 test: lint
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report --fail-under=95
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal --cov --cov-fail-under 95
 
 lint: $(READY_DEV)
 	$(BIN)/ruff check

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pagebook.quiz import BASE, FRAMES, LEVELS, NOWHERE, make_question, parse_answer
+from pagebook.quiz import BASE, FRAMES, LEVELS, NOWHERE, Question, make_question, parse_answer
 from pagebook.sv import SV32
 
 SEEDS = range(150)
 
 
-def rule_of(seed: int, level: str) -> str:
-    rule = make_question(seed, level).outcome().rule
+@cache
+def asked_at(level: str) -> list[Question]:
+    """The questions of all seeds, to be looked at only."""
+    return [make_question(seed, level) for seed in SEEDS]
+
+
+def rule_of(asked: Question) -> str:
+    rule = asked.outcome().rule
     return rule.id if rule else ""
 
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_every_goal_of_a_level_is_met_by_some_seed_and_nothing_else(level: str) -> None:
-    assert {rule_of(seed, level) for seed in SEEDS} == set(LEVELS[level].goals)
+    assert set(map(rule_of, asked_at(level))) == set(LEVELS[level].goals)
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -37,8 +45,7 @@ def test_seeds_and_levels_make_different_questions() -> None:
 
 
 def test_an_easy_question_has_sv39_and_one_page() -> None:
-    for seed in SEEDS:
-        asked = make_question(seed, "easy")
+    for asked in asked_at("easy"):
         assert asked.space.table.format.name == "Sv39"
         assert len(asked.outcome().parts) == 1
         assert not (asked.regime.sum or asked.regime.mxr)
@@ -46,14 +53,13 @@ def test_an_easy_question_has_sv39_and_one_page() -> None:
 
 
 def test_hard_questions_have_every_format_and_some_straddle() -> None:
-    asked = [make_question(seed, "hard") for seed in SEEDS]
+    asked = asked_at("hard")
     assert {one.space.table.format.name for one in asked} == {"Sv32", "Sv39", "Sv48", "Sv57"}
     assert any(len(one.outcome().parts) == 2 for one in asked)
 
 
 def test_all_ptes_are_shown_and_no_more() -> None:
-    for seed in range(30):
-        asked = make_question(seed, "hard")
+    for asked in asked_at("hard")[:30]:
         memory, width = asked.mmu.memory, asked.space.table.format.pte_bytes
         data = memory.read(BASE, FRAMES * 4096)
         found = [
@@ -98,6 +104,6 @@ def test_an_answer_that_is_neither_is_refused(text: str) -> None:
 
 
 def test_sv32_has_addresses_of_32_bits() -> None:
-    asked = next(one for one in (make_question(seed, "hard") for seed in SEEDS) if one.space.table.format is SV32)
+    asked = next(one for one in asked_at("hard") if one.space.table.format is SV32)
     assert asked.va < 1 << 32
     assert asked.regime.xlen == 32

@@ -56,10 +56,11 @@ def text_width(text: str, size: float = SIZE, font: str = "mono", bold: bool = F
 
 def cut(text: str, room: float, size: float = SIZE, font: str = "mono", bold: bool = False) -> str:
     """As much of a text as has room, with an ellipsis where it goes on."""
-    text = printable(text)
+    most = int(room / (size * NARROWEST)) + 1  # a name from a file may be as long as the file
+    text = printable(text[:most])
     if text_width(text, size, font, bold) <= room:
         return text
-    text = text[: int(room / (size * NARROWEST)) + 1]  # a name from a file may be as long as the file
+    text = text[:most]
     while text and text_width(text + "…", size, font, bold) > room:
         text = text[:-1]
     return text + "…" if text else ""
