@@ -35,23 +35,15 @@ def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str
     return FOUND if report.findings else OK
 
 
-<<<<<<< HEAD
 def _report(target: str, model: Model, rules: Sequence[Rule]) -> tuple[Report, list[str]]:
-    """Look once at what stands still, as often as it takes at what moves; and what is to be said beside findings."""
+    """What is found, and what is to be said beside it."""
     with opened(target, model) as found:
-        moves = found.live and not model.get("freeze")
-        report = confirm(found.settled, rules, found.look()) if moves else look_once(found.look(), rules)
+        report = looked(found, found.look(), rules, bool(model.get("freeze")))
         told = {doubt.sentence for doubt in report.machine.doubts}
         remarks = [one for one in found.remarks if one not in told]
         if report.torn and TORN not in remarks:
             remarks.append(TORN)
         say(remarks)
-=======
-def _report(target: str, model: Model, rules: Sequence[Rule]) -> Report:
-    with opened(target, model) as found:
-        report = looked(found, found.look(), rules, bool(model.get("freeze")))
-        say(dict.fromkeys([*found.remarks, *([TORN] if report.torn else [])]))
->>>>>>> 1ffd865b4f04cde00de21e92a973e3a269e3f4bf
         if not report.machine.spaces:
             raise BadTarget(f"nothing was checked: {report.machine.name} has no page table yet, or none that was read")
         return report, remarks
