@@ -152,7 +152,7 @@ class Space:
 
     def maps(self) -> Columns:
         """The mappings merged into runs, as the verb ``maps`` lists them, as rows of MAP; as `mappings`."""
-        rows = scan(self.table, explained(self.table.memory)).runs()
+        rows = scan(self.table, explained(self.table.memory)).usable_runs()
 
         def names() -> npt.NDArray[np.object_]:
             known, out = Names(self.areas), np.empty(len(rows), object)

@@ -70,11 +70,11 @@ class Scan:
 
     def runs(self, ignore: int = A | D) -> Rows:
         """Neighbours in va and pa with the same rights and page size, merged; flags in ``ignore`` do not count."""
-        return self._merged if ignore == A | D else merge(self.usable, ignore)
+        return self._merged if ignore == A | D else merge(self.mappings, ignore)
 
     @cached_property
     def _merged(self) -> Rows:
-        return merge(self.usable)
+        return merge(self.mappings)
 
     @cached_property
     def usable(self) -> Columns:
@@ -83,6 +83,10 @@ class Scan:
             return self.mappings
         aligned: npt.NDArray[np.bool_] = self.mappings["pa"] & (self.mappings["size"] - U64(1)) == 0
         return self.mappings[aligned]
+
+    def usable_runs(self) -> Rows:
+        """The runs of what is `usable`."""
+        return self._merged if self.usable is self.mappings else merge(self.usable)
 
 
 class _Level(NamedTuple):

@@ -102,7 +102,7 @@ def listing(space: Space, chosen: Filter, single: bool = False) -> Listing:
     mappings, some = found.usable, chosen.has or chosen.lacks
     if some:
         mappings = mappings[_by_flags(mappings["flags"], chosen)]
-    rows = _each(mappings) if single else merge(mappings) if some else found.runs()
+    rows = _each(mappings) if single else merge(mappings) if some else found.usable_runs()
     rows = rows[_by_place(rows["va"], rows["pa"], rows["size"], chosen)]
     most = explained(space.table.memory, LEAST_ROWS, MOST_ROWS)
     if len(rows) > most:
