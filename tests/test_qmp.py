@@ -59,6 +59,20 @@ def test_both_monitors_answer_a_line_with_its_text(qmp: bool, tcp: bool):
             assert not monitor.running()
 
 
+def test_a_monitor_on_this_machine_is_reached_where_no_name_has_an_address(monkeypatch: pytest.MonkeyPatch):
+    asked = socket.getaddrinfo
+
+    def without_names(host: str | None, *rest: int) -> object:
+        if host is not None:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return asked(host, *rest)
+
+    monkeypatch.setattr(socket, "getaddrinfo", without_names)
+    fake = FakeMonitor({}, tcp=True)
+    with open_for(fake), Monitor(Socket(None, "localhost", fake.port)) as monitor:
+        assert monitor.running()
+
+
 class Script(Listener):
     """Says something to whoever connects, and hangs up after the first line it hears."""
 

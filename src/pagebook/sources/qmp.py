@@ -187,7 +187,8 @@ def connect(where: Socket, seconds: float) -> socket.socket:
     """A connected socket; BadTarget with the reason when there is none to be had."""
     try:
         if where.path is None:
-            found = socket.create_connection((where.host, where.port), timeout=seconds)
+            host = None if where.host == "localhost" else where.host  # the loopback, also where no file names it
+            found = socket.create_connection((host, where.port), timeout=seconds)
             found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small packets, each waited for
             return found
         found = socket.socket(socket.AF_UNIX)
