@@ -47,7 +47,7 @@ def layout(machine: Machine, space: Space) -> Drawing:
     title = f"The address space of {space.name}, and where it is in memory"
     mapped = f"{count_text(listed.mappings, 'page')} mapped in {count_text(len(listed.run_rows), 'run')}"
     places = "; ".join(f"{region.name or 'unnamed'} from {region.start:#x}" for region in found)
-    drawing = Drawing(title, f"{title}: {mapped}. {places}.")
+    drawing = Drawing(title, f"{title}: {mapped}. {places}." if places else f"{title}: {mapped}.")
     notes = [f"{fmt.name}, root {root:#x}: {mapped}; not to scale"]
     if len(listed.problem_rows):
         wrong = count_text(len(listed.problem_rows), "PTE")
