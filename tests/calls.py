@@ -87,7 +87,7 @@ def call(
     out, err, given = Stream(terminal), Stream(terminal), Stream(terminal)
     given.buffer.write(typed if isinstance(typed, bytes) else typed.encode())
     given.buffer.seek(0)
-    settings = {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "24", "NO_COLOR": "", **environment}
+    settings = {"TERM": "xterm", "COLUMNS": str(columns), "LINES": "9999", "NO_COLOR": "", **environment}
     with (
         mock.patch.dict(os.environ, settings),
         mock.patch.object(sys, "argv", ["pagebook", *words]),
@@ -115,7 +115,15 @@ def spawn(command: str, *, first: str = "", **environment: str) -> Answer:
 
 def on_terminal(command: str, **environment: str) -> tuple[int, str]:
     """``python -m pagebook`` on a pseudo-terminal of 80 columns: the exit status, and all that it showed."""
-    settings = {**BUFFERED, "TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "", **environment}
+    settings = {
+        **BUFFERED,
+        "TERM": "xterm",
+        "COLUMNS": "80",
+        "LINES": "24",
+        "NO_COLOR": "",
+        "PAGER": "cat",
+        **environment,
+    }
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "pagebook", *shlex.split(command)],

@@ -161,7 +161,7 @@ def test_an_instruction_that_is_not_known_may_do_anything() -> None:
     for scause in (13, 15):
         found = fault(scause, 0x9000, VENDOR, "crash")
         assert (found.fits, found.certain) == (True, False)
-    assert found.code[1].endswith("0xb, of which it is not known what it does")
+    assert found.code[1].endswith("0x0000000b, of which it is not known what it does")
 
 
 def test_code_that_is_not_mapped_now_may_have_made_it_but_ranks_after_what_is_read() -> None:

@@ -322,10 +322,11 @@ def what_it_does(instruction: Instruction | None) -> str:
     """An instruction in words."""
     if instruction is None:
         return "its bytes are not in this memory, so that it may be this one, and is not sure"
+    word = f"0x{instruction.value:0{2 * min(instruction.size, 4)}x}"  # with every digit that a listing has
     if not instruction.known:
-        return f"{instruction.value:#x}, of which it is not known what it does"
+        return f"{word}, of which it is not known what it does"
     if instruction.kind is None:
-        return f"{instruction.value:#x}, which neither loads nor stores"
+        return f"{word}, which neither loads nor stores"
     verb = {Kind.LOAD: "loads", Kind.STORE: "stores", Kind.AMO: "loads and stores"}[instruction.kind]
     return f"{instruction.name}, which {verb}"
 

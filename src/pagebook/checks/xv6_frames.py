@@ -18,9 +18,9 @@ XV6 = ("xv6",)
 FREE_JUNK, ALLOC_JUNK = U64(0x0101_0101_0101_0101), U64(0x0505_0505_0505_0505)
 LOOKS = (
     "",
-    "; it is full of 0x05, as kalloc leaves it: allocated and never written",
-    "; it is full of 0x01 behind its first word, as kfree leaves it",
-    "; it is all zeros",
+    "; {they} full of 0x05, as kalloc leaves {them}: allocated and never written",
+    "; {they} full of 0x01 behind the first word, as kfree leaves {them}",
+    "; {they} all zeros",
 )
 PIECE = 1 << 12
 
@@ -44,7 +44,7 @@ def leaked_frame(evidence: Evidence) -> Iterator[Hits]:
         evidence.frames.pas(numbers),
         lambda place: f"{_frames(place)} at {place.pa:#x} {place.verb('is', 'are')} neither free nor used: no table "
         f"maps {place.verb('it', 'them')}, nothing in the kernel points to {place.verb('it', 'them')}"
-        f"{LOOKS[place.fact]}",
+        + LOOKS[place.fact].format(they=place.verb("it is", "they are"), them=place.verb("it", "them")),
         fact=looks, mark=marks,
     )  # fmt: skip
 

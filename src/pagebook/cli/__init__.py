@@ -18,6 +18,7 @@ from pagebook import __version__
 from pagebook.cli.accesses import fault, pte, quiz, satp, walk
 from pagebook.cli.batches import translate
 from pagebook.cli.checking import check, rule
+from pagebook.cli.completing import completion
 from pagebook.cli.differing import diff, watch
 from pagebook.cli.drawing import draw
 from pagebook.cli.machines import boot, maps, tree
@@ -58,6 +59,7 @@ def cli() -> None:
     pagebook pte 0x21fdd0c7       a PTE taken apart; satp does so with satp
     pagebook serve                all of it as a page in the browser
     pagebook report               all of it as one file of HTML, for a bug report
+    pagebook completion bash      what makes your shell complete these words
     pagebook quiz                 a table, an access, and a question
     pagebook boot --save m.core   keep the machine; then: pagebook maps m.core
 
@@ -68,7 +70,7 @@ def cli() -> None:
 
 for verb in (
     boot, maps, tree, walk, owners, check, rule, roots, diff, watch, draw, serve, report, translate, fault, pte,
-    satp, quiz,
+    satp, quiz, completion,
 ):  # fmt: skip
     cli.add_command(verb)
 
@@ -99,9 +101,10 @@ def main() -> None:
     except BrokenPipeError:  # the reader has seen enough
         _forget_output()
         status = BROKEN_PIPE
-    except SystemExit as error:  # 1 is what click makes of a broken pipe; else a signal has ended it
-        _forget_output()
-        status = error.code if isinstance(error.code, int) and error.code > 1 else BROKEN_PIPE
+    except SystemExit as error:  # 1 is what click makes of a broken pipe, 0 of words for a shell
+        status = error.code if isinstance(error.code, int) and error.code != 1 else BROKEN_PIPE
+        if status:
+            _forget_output()
     except OSError as error:
         _forget_output()
         status = _refuse(f"the system refused: {error.strerror or error}")

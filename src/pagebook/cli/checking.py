@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from pagebook.cli.completing import rules
 from pagebook.cli.words import json_option, machine_options, target_argument
 
 FORMATS = ("text", "json", "sarif")
@@ -18,7 +19,13 @@ def _split(words: tuple[str, ...]) -> list[str]:
 
 @click.command()
 @target_argument
-@click.option("--select", metavar="IDS", multiple=True, help="Only these rules: PB101, PB1 for all that start so, ALL.")
+@click.option(
+    "--select",
+    metavar="IDS",
+    multiple=True,
+    shell_complete=rules,
+    help="Only these rules: PB101, PB1 for all that start so, ALL.",
+)
 @click.option("--ignore", metavar="IDS", multiple=True, help="Not these rules; the longer of two words counts.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True, help="What to print.")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json (docs/json.md).")
@@ -52,7 +59,7 @@ def check(
 
 
 @click.command()
-@click.argument("id", metavar="[ID]", required=False)
+@click.argument("id", metavar="[ID]", required=False, shell_complete=rules)
 @json_option
 def rule(id: str | None, as_json: bool) -> int:
     """Explain one rule of "check", or list all.

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import click
 
 from pagebook.cli.opening import Model, open_machine, opened, say
-from pagebook.cli.output import print_json, print_lines
+from pagebook.cli.output import foot, print_json, print_lines
 from pagebook.cli.words import OK
 from pagebook.diff import Difference, compare
 from pagebook.errors import BadTarget, SourceLost
-from pagebook.ledger import Ledger
+from pagebook.ledger import Ledger, Role
 from pagebook.targets import MODEL, Target
 from pagebook.views import changes
+from pagebook.views.text import count_text
 
 DIFFERENT = 1
 MOST_NAMES = 8
@@ -39,7 +40,7 @@ def diff(old: str, new: str | None, after: float | None, model: Model, as_json: 
         if as_json:
             print_json(changes.data(found))
         else:
-            print_lines(changes.text(found))
+            print_lines(changes.text(found), paged=True)
         return DIFFERENT if found else OK
 
 
@@ -56,29 +57,42 @@ def watch(target: str, interval: float, seconds: float | None, model: Model, as_
     with opened(target, model) as found:
         if not found.live:
             raise BadTarget(f"{target!r} does not move by itself; watch is for a running guest: pagebook watch qemu")
-        started = time.monotonic()
-        try:
-            for change in _changes(found, interval, seconds):
-                at = time.monotonic() - started
-                if as_json:
-                    print_json({**changes.data(change), "at": round(at, 3)}, whole_line=True)
-                else:
-                    print_lines([[(f"{at:9.3f} s", "title")]])
-                    print_lines(changes.changes(change))
-                sys.stdout.flush()
-        except SourceLost as error:
-            click.echo(f"pagebook: {error}", err=True)
+        started, seen = time.monotonic(), 0
+        with foot() as say_last:
+
+            def looked(ledger: Ledger) -> None:
+                at, free = time.monotonic() - started, ledger.counts()[Role.FREE]
+                spaces = count_text(len(ledger.machine.spaces), "address space")
+                say_last(
+                    f"{at:9.0f} s  {spaces}, {free:,} frames free, {count_text(seen, 'change')} seen; Ctrl-C ends it"
+                )
+
+            try:
+                for change in _changes(found, interval, seconds, looked):
+                    at = time.monotonic() - started
+                    seen += 1
+                    if as_json:
+                        print_json({**changes.data(change), "at": round(at, 3)}, whole_line=True)
+                    else:
+                        print_lines([[(f"{at:9.3f} s", "title")]])
+                        print_lines(changes.changes(change))
+                    sys.stdout.flush()
+            except SourceLost as error:
+                click.echo(f"pagebook: {error}", err=True)
     return OK
 
 
-def _changes(target: Target, interval: float, seconds: float | None) -> Iterator[Difference]:
-    """Each difference between two looks that follow each other."""
+def _changes(
+    target: Target, interval: float, seconds: float | None, looked: Callable[[Ledger], None]
+) -> Iterator[Difference]:
+    """Each difference between two looks that follow each other; ``looked`` is called with every look."""
     end = None if seconds is None else time.monotonic() + seconds
     before = Ledger(target.settled())
     say(target.remarks)
     names = ", ".join(space.name for space in before.machine.spaces[:MOST_NAMES])
     more = ", ..." if len(before.machine.spaces) > MOST_NAMES else ""
     say([f"watching {before.machine.name}: {names}{more}; a look every {interval:g} s, Ctrl-C ends it"])
+    looked(before)
     while end is None or time.monotonic() < end:
         said = [*target.remarks]
         time.sleep(interval)
@@ -87,4 +101,5 @@ def _changes(target: Target, interval: float, seconds: float | None) -> Iterator
         change = compare(before, after)
         if change:
             yield change
+        looked(after)
         before = after

@@ -31,7 +31,7 @@ def check(target: str, model: Model, select: Sequence[str], ignore: Sequence[str
     elif form == "sarif":
         sys.stdout.write(json.dumps(findings.sarif(report, remarks), indent=2) + "\n")
     else:
-        print_lines(findings.text(report, _width()))
+        print_lines(findings.text(report, _width()), paged=True)
     return FOUND if report.findings else OK
 
 
@@ -81,7 +81,7 @@ def rule(id: str | None, as_json: bool) -> int:
         print_json(findings.catalogue(meant))
     elif len(meant) == 1:
         text = page(meant[0].id)
-        print_lines(findings.paper(text, _width()))
+        print_lines(findings.paper(text, _width()), paged=True)
     else:
-        print_lines(findings.rules(meant))
+        print_lines(findings.rules(meant), paged=True)
     return OK

@@ -6,12 +6,15 @@ from typing import Any
 
 import click
 
+from pagebook.cli.completing import files, spaces
 from pagebook.cli.words import FLAGS, RANGE, json_option, machine_options, model_options, space_option, target_argument
 
 
 @click.command()
 @model_options
-@click.option("--save", metavar="FILE", help="Write the machine to FILE, an ELF core that every verb opens.")
+@click.option(
+    "--save", metavar="FILE", shell_complete=files, help="Write the machine to FILE, an ELF core that every verb opens."
+)
 @click.option("--quiet", "-q", is_flag=True, help="Only the summary, not the story.")
 @json_option
 def boot(save: str | None, quiet: bool, as_json: bool, **model: Any) -> int:  # noqa: ANN401
@@ -33,7 +36,10 @@ def boot(save: str | None, quiet: bool, as_json: bool, **model: Any) -> int:  # 
 @click.command()
 @target_argument
 @click.option(
-    "--space", metavar="NAME", help="Only this address space: kernel, a process's name, its pid, or its root."
+    "--space",
+    metavar="NAME",
+    shell_complete=spaces,
+    help="Only this address space: kernel, a process's name, its pid, or its root.",
 )
 @click.option("--has", type=FLAGS, default=0, help="Only with all of these flags set, letters of vrwxugad.")
 @click.option("--lacks", type=FLAGS, default=0, help="Only with all of these flags clear.")

@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,14 +37,29 @@ def _terminal() -> Console | None:
     return Console()
 
 
-def print_lines(lines: Iterable[Line]) -> None:
-    """Print lines, coloured on a terminal that can and where nobody said no (https://no-color.org)."""
+def print_lines(lines: Iterable[Line], paged: bool = False) -> None:
+    """Print lines, coloured on a terminal that can and where nobody said no (https://no-color.org).
+
+    With ``paged``, what is longer than the terminal goes through the pager, which is PAGER's, else less.
+    """
     console = _terminal()
     if console and console.color_system and not console.no_color:
         paint = _painter(console.color_system)
-        sys.stdout.writelines("".join(paint(shown(text), style) for text, style in line) + "\n" for line in lines)
+        written = ("".join(paint(shown(text), style) for text, style in line) + "\n" for line in lines)
     else:
-        sys.stdout.writelines("".join(shown(text) for text, _ in line) + "\n" for line in lines)
+        written = ("".join(shown(text) for text, _ in line) + "\n" for line in lines)
+    if paged and console and sys.stdin is not None and sys.stdin.isatty():
+        _print_paged(written, console.height)
+    else:
+        sys.stdout.writelines(written)
+
+
+def _print_paged(lines: Iterator[str], height: int) -> None:
+    first = list(islice(lines, height))  # with the next prompt, one line more than there is room for
+    if len(first) < height:
+        sys.stdout.writelines(first)
+    else:
+        click.echo_via_pager(chain(first, lines))
 
 
 def _painter(system: str) -> Callable[[str, str], str]:
@@ -100,6 +116,20 @@ def prompt(question: str) -> str:
         sys.stdout.flush()
         click.echo(f"{question}> ", nl=False, err=True)
     return sys.stdin.readline(MOST_LINE).strip()
+
+
+@contextmanager
+def foot() -> Iterator[Callable[[str], None]]:
+    """A last line under all that is printed meanwhile, which is said anew again and again; for a terminal only."""
+    console = _terminal()
+    if not console:
+        yield lambda words: None
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=console, auto_refresh=False, transient=True, redirect_stderr=False) as live:
+        yield lambda words: live.update(Text(words, "dim", no_wrap=True, overflow="ellipsis"), refresh=True)
 
 
 @contextmanager

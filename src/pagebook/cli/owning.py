@@ -37,7 +37,7 @@ def owners(words: tuple[str, ...], as_json: bool, **model: Any) -> int:  # noqa:
     if as_json:
         print_json(frames.data(found))
     else:
-        print_lines(frames.text(found))
+        print_lines(frames.text(found), paged=True)
     return OK
 
 

@@ -44,5 +44,5 @@ def roots(target: str, name: str | None, most: int, as_json: bool) -> int:
     if as_json:
         print_json(view.data(source.name, found, most))
     else:
-        print_lines(view.text(source.name, found, most))
+        print_lines(view.text(source.name, found, most), paged=True)
     return OK if found else NOT_MAPPED

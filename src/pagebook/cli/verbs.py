@@ -80,9 +80,7 @@ def maps(
     if as_json:
         print_json(data.maps(machine, listed))
     else:
-        for rows in listed:
-            if rows or not any(chosen):
-                print_lines(text.maps(rows))
+        print_lines((line for rows in listed if rows or not any(chosen) for line in text.maps(rows)), paged=True)
     if refused:
         return BAD_CALL
     if not any(listed):
@@ -100,7 +98,7 @@ def tree(target: str, model: Model, space: str | None, style: str, depth: int | 
     if as_json:
         print_json(data.tree(machine, one, rows))
     else:
-        print_lines({"text": text.tree, "vmprint": text.vmprint, "vmprint-va": text.vmprint_va}[style](one, rows))
+        print_lines({"text": text.tree, "vmprint": text.vmprint, "vmprint-va": text.vmprint_va}[style](one, rows), True)
     return OK
 
 

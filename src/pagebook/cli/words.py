@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from pagebook.cli.completing import files, spaces, targets
 from pagebook.units import Ambiguous, parse_address, parse_size
 
 NUMBER_LIKE = re.compile(r"[0-9]\w*")  # such a word is an address, or a slip
@@ -94,10 +95,14 @@ _MODEL = (
     click.option("--rev", metavar="YEAR", default="2024", show_default=True, help="xv6: 2022, 2024 or 2025."),
     click.option("--ram", type=SIZE, default="128M", show_default=True, help="RAM at 0x80000000."),
     click.option("--nproc", metavar="N", type=int, default=64, show_default=True, help="Process slots, a stack each."),
-    click.option("--kernel", metavar="ELF", help="The kernel's ELF file: the model's, or the guest's."),
-    click.option("--init", metavar="ELF", help="The program that becomes process 1."),
-    click.option("--sh", metavar="ELF", help="The program that init starts."),
-    click.option("--program", metavar="ELF", help="A program that the shell starts, as process 3."),
+    click.option(
+        "--kernel", metavar="ELF", shell_complete=files, help="The kernel's ELF file: the model's, or the guest's."
+    ),
+    click.option("--init", metavar="ELF", shell_complete=files, help="The program that becomes process 1."),
+    click.option("--sh", metavar="ELF", shell_complete=files, help="The program that init starts."),
+    click.option(
+        "--program", metavar="ELF", shell_complete=files, help="A program that the shell starts, as process 3."
+    ),
 )
 _SATP = click.option("--satp", metavar="VALUE", type=NUMBER, multiple=True, help="A guest's table: what satp holds.")
 _GUEST = (
@@ -168,6 +173,7 @@ def json_option(command: Command) -> Command:
 space_option = click.option(
     "--space",
     metavar="NAME",
+    shell_complete=spaces,
     help="The address space: its name, pid or root 0x80000000; without, the kernel's or first.",
 )
-target_argument = click.argument("target", default="xv6")
+target_argument = click.argument("target", default="xv6", shell_complete=targets)

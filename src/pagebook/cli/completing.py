@@ -1,0 +1,58 @@
+"""What a shell may put in the place of half a word, and the verb that tells the shell to ask."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+TARGETS = {
+    "xv6": "the model, booted afresh",
+    "qemu": "the guest that runs now",
+    "rules": "the machine of the examples",
+}
+OF_THE_MODEL = ("kernel", "init", "sh")
+VARIABLE = "_PAGEBOOK_COMPLETE"
+SHELLS = ("bash", "zsh", "fish")
+
+
+def files(context: click.Context, parameter: click.Parameter, start: str) -> list[CompletionItem]:
+    """Files, as the shell lists them."""
+    return [CompletionItem(start, type="file")]
+
+
+def targets(context: click.Context, parameter: click.Parameter, start: str) -> list[CompletionItem]:
+    """The machines that have a name; files where none fits."""
+    named = [CompletionItem(name, help=what) for name, what in TARGETS.items() if name.startswith(start)]
+    return named or files(context, parameter, start)
+
+
+def spaces(context: click.Context, parameter: click.Parameter, start: str) -> list[CompletionItem]:
+    """The address spaces of the model, some of which every xv6 has; no machine is opened while somebody types."""
+    return [CompletionItem(name) for name in OF_THE_MODEL if name.startswith(start)]
+
+
+def rules(context: click.Context, parameter: click.Parameter, start: str) -> list[CompletionItem]:
+    """Rules by id, or by name when that is how it starts."""
+    from pagebook.checks.registry import RULES
+
+    ids = [CompletionItem(rule.id, help=rule.summary) for rule in RULES if rule.id.startswith(start.upper())]
+    return ids or [CompletionItem(rule.name, help=rule.summary) for rule in RULES if rule.name.startswith(start)]
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> int:
+    """Print what makes your shell complete pagebook's words.
+
+    \b
+    ~/.bashrc:                    eval "$(pagebook completion bash)"
+    ~/.zshrc:                     eval "$(pagebook completion zsh)"
+    ~/.config/fish/config.fish:   pagebook completion fish | source
+
+    Verbs, options, rules, machines and files are completed, and the address spaces of the model.
+    """
+    found = get_completion_class(shell)
+    assert found is not None
+    root = click.get_current_context().find_root().command
+    click.echo(found(root, {}, "pagebook", VARIABLE).source())
+    return 0
