@@ -10,7 +10,6 @@ import contextlib
 import io
 import os
 import sys
-from pathlib import Path
 
 import click
 
@@ -118,5 +117,7 @@ def _refuse(why: str, status: int = BAD_CALL) -> int:
 
 def _forget_output() -> None:
     """Let what standard output still holds go nowhere, lest the interpreter try to write it again as it ends."""
+    from pathlib import Path  # whose import takes as long as click's types
+
     with contextlib.suppress(OSError), Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
@@ -50,6 +49,8 @@ def _sorted(words: tuple[str, ...]) -> tuple[tuple[int, int] | None, str]:
     try:
         return parse_range(words[0]), words[1] if len(words) > 1 else "xv6"
     except ValueError as error:
+        from pathlib import Path
+
         number = NUMBER_LIKE.fullmatch(words[0].replace("-", "", 1))
         if len(words) > 1 or (number and not Path(words[0]).exists()):
             raise click.BadParameter(str(error), param_hint="FRAME") from None
