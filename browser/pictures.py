@@ -37,7 +37,7 @@ def take(browser: Browser, target: str, pictures: dict[str, tuple[str, str]]) ->
 
 
 def main() -> int:
-    """0, or 2 without a browser."""
+    """0; exits with the remedy where there is no browser."""
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         core = Path(name) / "leak.core"
