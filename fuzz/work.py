@@ -25,7 +25,7 @@ MOST_SECONDS = 5.0  # of processor time, for one question
 MOST_BYTES = 1 << 30
 HANG = 60.0  # seconds of the clock without a question answered, after which a process is ended
 ONE_IN = 100  # whose questions are asked by the command line too
-SHARES = (1.0, 0.4, 0.4, 0.4)  # of the questions, asked of an image
+SHARES = (1.0, 0.3, 0.3, 0.3)  # of the questions, asked of an image
 ANSWERS = 12  # shares of images that are answers of a QEMU
 
 
@@ -84,7 +84,10 @@ class Fuzzer:
         started = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
         try:
-            ask()  # type: ignore[operator]
+            try:
+                ask()  # type: ignore[operator]
+            finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
         except PagebookError as error:
             tally.refused += 1
             if not str(error):
@@ -94,8 +97,6 @@ class Fuzzer:
             tally.wrong.append(f"{name} {question}: more than {MOST_SECONDS} s of processor time\n{where}")
         except Exception:
             tally.wrong.append(f"{name} {question}: {traceback.format_exc(limit=-6)}")
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
         took = time.process_time() - started
         if took > tally.worst:
             tally.worst, tally.worst_at = took, f"{name} {question}"

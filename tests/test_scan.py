@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagebook.errors import TooManyMappings
-from pagebook.memory import Memory, Region
+from pagebook.memory import FetchedRegion, Memory, Region
 from pagebook.scan import MAPPING, PROBLEM, PROBLEM_KINDS, RUN, merge, scan
 from pagebook.sv import RWX, SV32, SV39, SV48, SV57, A, D, Format, G, R, U, V, W, X
 from pagebook.table import AddressSpace
@@ -203,6 +203,23 @@ def test_a_self_pointing_sv32_root_is_small_enough_to_list():
     assert found.tables.tolist() == [world.table.root] * 2
     with pytest.raises(TooManyMappings, match="on level 0 that are used 1024 times"):
         scan(world.table, limit=(1 << 20) - 1)
+
+
+def test_a_limit_holds_for_what_an_earlier_and_larger_one_let_pass():
+    world = World(SV32, pages=2)
+    for index in range(1024):
+        world.put(world.table.root, index, world.pointer(world.table.root))
+    ram = world.ram
+
+    def fill(offset: int, room: memoryview) -> None:
+        room[:] = ram[offset : offset + len(room)]
+
+    fetched = AddressSpace(Memory([FetchedRegion(BASE, len(ram), fill)]), world.table.root, SV32)
+    found = scan(fetched, limit=1 << 20)
+    assert (len(found.mappings), len(found.problems)) == (0, 1 << 20)
+    assert scan(fetched, limit=1 << 20) is found
+    with pytest.raises(TooManyMappings, match="on level 0 that are used 1024 times"):
+        scan(fetched, limit=(1 << 20) - 1)
 
 
 def test_many_uses_of_a_few_pages_cost_memory_for_what_they_list_not_for_every_entry():

@@ -432,6 +432,18 @@ def test_a_root_that_points_at_itself_once_is_shown_like_any_table(fmt: Format) 
     assert walk(space_of(world), tree[-1].va).pa is None
 
 
+def test_more_useless_ptes_than_anybody_reads_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.table.map(0, PAGE, 0, R)
+    for index in range(6):
+        world.put(world.table.root, 8 + index, world.pointer(0x1000 * index))
+    assert len(listing(space_of(world), EVERYTHING).problem_rows) == 6
+    monkeypatch.setattr(facts, "MOST_ROWS", 5)
+    with pytest.raises(TooManyMappings, match="k has 1 runs and 6 PTEs that no walk can use to show, more than 5: "):
+        listing(space_of(world), EVERYTHING)
+    assert len(listing(space_of(world), Filter(va=(0, 9 << 30))).problem_rows) == 1
+
+
 @pytest.mark.parametrize("fmt", [SV39, SV48, SV57], ids=str)
 def test_a_root_full_of_pointers_to_itself_is_an_error_before_anything_is_shown(fmt: Format) -> None:
     world = World(fmt)

@@ -57,13 +57,15 @@ Rows = npt.NDArray[np.void]
 class Scan:
     """What an address space holds: its mappings by ascending va, its tables, and what no walk can use.
 
-    ``tables`` and ``table_levels`` name every table page once per level it is used on.
+    ``tables`` and ``table_levels`` name every table page once per level it is used on; ``most`` is the number of
+    leaves, or of the pointers on one level when those are more: a limit is held against it.
     """
 
     mappings: Columns
     tables: npt.NDArray[np.uint64]
     table_levels: npt.NDArray[np.uint8]
     problems: Rows
+    most: int
 
     def __repr__(self) -> str:
         return f"<Scan: {len(self.mappings)} mappings, {len(self.tables)} tables, {len(self.problems)} problems>"
@@ -100,7 +102,7 @@ def scan(space: AddressSpace, limit: int = DEFAULT_LIMIT) -> Scan:
     """List ``space``; TooManyMappings when it has more than ``limit`` leaves, or as many pointers on one level."""
     kept = space.memory.kept
     known: Scan | None = None if kept is None else kept.get((space.root, space.format.name))
-    if known is not None and len(known.mappings) <= limit:
+    if known is not None and known.most <= limit:
         return known
     found = _scan(space, limit)
     if kept is not None:
@@ -120,7 +122,7 @@ def _scan(space: AddressSpace, limit: int) -> Scan:
     tables: list[npt.NDArray[np.uint64]] = []
     levels: list[npt.NDArray[np.uint8]] = []
     here = _Level(np.array([space.root], dtype=U64), np.zeros(1, dtype=U64))
-    total = 0
+    total = most = 0
     for level in range(fmt.levels - 1, -1, -1):
         unique, which = _unique(here.tables)
         room = np.empty((3, len(unique), fmt.entries), dtype=U64)
@@ -131,8 +133,8 @@ def _scan(space: AddressSpace, limit: int) -> Scan:
         pointer = flags & KIND_MASK == POINTER
         leaf = (flags & V).view(np.bool_) ^ pointer
         total += _count(leaf, which)
-        pointers = _count(pointer, which)
-        if max(total, pointers) > limit:
+        most = max(most, total, _count(pointer, which))
+        if most > limit:
             raise TooManyMappings(
                 f"the table at {space.root:#x} lists more than {limit} mappings, through {len(unique)} table pages on "
                 f"level {level} that are used {len(here.tables)} times; it is damaged or points at itself",
@@ -154,7 +156,8 @@ def _scan(space: AddressSpace, limit: int) -> Scan:
     if sum(len(part) > 0 for part in found) > 1:
         mappings = mappings[np.argsort(mappings["va"], kind="stable")]
     wrong = np.concatenate([np.empty(0, PROBLEM), *problems])
-    return Scan(mappings, np.concatenate(tables), np.concatenate(levels), wrong[np.argsort(wrong["va"], kind="stable")])
+    wrong = wrong[np.argsort(wrong["va"], kind="stable")]
+    return Scan(mappings, np.concatenate(tables), np.concatenate(levels), wrong, most)
 
 
 def _unique(tables: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.intp] | None]:
@@ -234,15 +237,8 @@ class _Uses:
         at = np.arange(len(use)) + np.repeat(skipped, uses)
         return use, row[at], index[at]
 
-    def _canonical(self, va: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        """Addresses with the bits above the format's filled from its top bit, in place."""
-        fmt = self.fmt
-        if fmt.va_bits < fmt.xlen and len(va) and int(va.max()) >> fmt.va_bits - 1:
-            va[va >> U64(fmt.va_bits - 1) != 0] |= U64((1 << fmt.xlen) - (1 << fmt.va_bits))
-        return va
-
     def _va(self, use: npt.NDArray[np.intp], index: npt.NDArray[np.intp]) -> npt.NDArray[np.uint64]:
-        return self._canonical(self.vas[use] | self.reach[index])
+        return canonical(self.vas[use] | self.reach[index], self.fmt)
 
     def _pa(self, pte: npt.NDArray[np.uint64], room: npt.NDArray[np.uint64] | None = None) -> npt.NDArray[np.uint64]:
         pa: npt.NDArray[np.uint64] = np.right_shift(pte, U64(10), out=room)
@@ -271,7 +267,7 @@ class _Uses:
         room: npt.NDArray[np.uint64] | None = None,
     ) -> Columns:
         size, level = self.fmt.page_bytes(self.level), self.level
-        va = self._canonical(va)
+        va = canonical(va, self.fmt)
         extended = self.fmt.pte_bytes == 8 and bool(len(pte)) and int(np.bitwise_or.reduce(pte)) >> 61 != 0
 
         def high(bits: int, low: int, kind: type) -> npt.NDArray[Any]:
@@ -323,6 +319,13 @@ class _Uses:
         """The pointers whose table no memory holds."""
         use, row, index = self._where(pointer)
         return self._problem(use[outside], row[outside], index[outside], kind=0)
+
+
+def canonical(va: npt.NDArray[np.uint64], fmt: Format) -> npt.NDArray[np.uint64]:
+    """Addresses (N,) with the bits above the format's filled from its top bit, in place."""
+    if fmt.va_bits < fmt.xlen and len(va) and int(va.max()) >> fmt.va_bits - 1:
+        va[va >> U64(fmt.va_bits - 1) != 0] |= U64((1 << fmt.xlen) - (1 << fmt.va_bits))
+    return va
 
 
 def _chosen(mask: npt.NDArray[np.bool_]) -> slice | npt.NDArray[np.intp]:

@@ -191,9 +191,13 @@ def decode_satp(value: int, xlen: int = 64) -> Satp:
     return Satp(formats[mode], asid, ppn << PAGE_SHIFT)
 
 
-@lru_cache(maxsize=1024)
 def flags_text(flags: int, letters: str = FLAG_LETTERS) -> str:
-    """The chosen flag bits as text, a dash for each that is clear: ``"-rw-u---"``."""
+    """The chosen flag bits, of a whole PTE or alone, as text, a dash for each that is clear: ``"-rw-u---"``."""
+    return _flags_text(flags & (1 << len(FLAG_LETTERS)) - 1, letters)
+
+
+@lru_cache(maxsize=1024)
+def _flags_text(flags: int, letters: str) -> str:
     return "".join(letter if flags >> FLAG_LETTERS.index(letter) & 1 else "-" for letter in letters)
 
 

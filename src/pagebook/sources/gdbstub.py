@@ -25,8 +25,8 @@ _ESTABLISHED, _CONNECTED = "01", "03"  # in /proc/net/tcp and /proc/net/unix
 MOST_DESCRIPTION = 1 << 20
 PRIVILEGES: dict[int | None, str] = {0: "U", 1: "S", 3: "M"}
 _INCLUDE = re.compile(r"<xi:include href=\"([\w.-]+)\"")
-_REGISTER = re.compile(r"<reg\b[^>]*>")
-_ATTRIBUTE = re.compile(r"(\w+)=\"([^\"]*)\"")
+_REGISTER = re.compile(r"<reg\b[^<>]*>")
+_ATTRIBUTE = re.compile(r"\b(\w+)=\"([^\"]*)\"")
 
 
 class GdbStub:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from pagebook.columns import Columns
 from pagebook.errors import OutsideMemory, TooManyMappings
 from pagebook.machine import Names, Space
 from pagebook.memory import U64, Memory
-from pagebook.scan import PROBLEM_KINDS, RUN, Rows, explained, merge, scan
+from pagebook.scan import PROBLEM_KINDS, RUN, Rows, canonical, explained, merge, scan
 from pagebook.shown import in_notebook, plain
 from pagebook.sv import RWX, Format, V
 from pagebook.table import Entry
@@ -104,13 +105,15 @@ def listing(space: Space, chosen: Filter, single: bool = False) -> Listing:
         mappings = mappings[_by_flags(mappings["flags"], chosen)]
     rows = _each(mappings) if single else merge(mappings) if some else found.usable_runs()
     rows = rows[_by_place(rows["va"], rows["pa"], rows["size"], chosen)]
+    problems = _problems(space.table.format, found.problems, chosen)
     most = explained(space.table.memory, LEAST_ROWS, MOST_ROWS)
-    if len(rows) > most:
+    if max(len(rows), len(problems)) > most:
+        useless = f" and {len(problems)} PTEs that no walk can use" if len(problems) else ""
         raise TooManyMappings(
-            f"{space.name} has {len(rows)} runs to show, more than {most}: its tables are hostile, or ask for a "
-            "part with --va, --pa, --has or --lacks"
+            f"{space.name} has {len(rows)} runs{useless} to show, more than {most}: its tables are hostile, or ask "
+            "for a part with --va, --pa, --has or --lacks"
         )
-    return Listing(space, len(found.usable), rows, _problems(space.table.format, found.problems, chosen))
+    return Listing(space, len(found.usable), rows, problems)
 
 
 def _by_flags(flags: npt.NDArray[np.uint8], chosen: Filter) -> npt.NDArray[np.bool_]:
@@ -147,7 +150,7 @@ def _problems(fmt: Format, rows: Rows, chosen: Filter) -> Rows:
     return chosen_rows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Node:
     """One or several PTEs of a table: ``count`` neighbours from ``index``, the first one's value and address.
 
@@ -184,20 +187,32 @@ def nodes(space: Space, *, fold: bool, depth: int | None = None) -> Iterator[Nod
 
 
 def _nodes(space: Space, table: int, level: int, va: int, fold: bool, depth: int) -> Iterator[Node]:
+    for node in _of_table(space, table, level, va, fold):
+        yield node
+        if node.depth < depth and node.is_table and not node.problem:
+            yield from _nodes(space, node.pa, level - 1, node.va, fold, depth)
+
+
+def _of_table(space: Space, table: int, level: int, va: int, fold: bool) -> Iterator[Node]:
+    """The nodes of one table page on ``level``, whose first PTE translates ``va``."""
     fmt = space.table.format
     ptes = space.table.ptes(table, fmt.entries)
     indices = np.flatnonzero(ptes & V)
     values = ptes[indices].astype(U64)
     starts = _groups(indices, values, fmt, level) if fold else np.arange(len(indices))
     counts = np.diff(np.append(starts, len(indices)))
-    for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
-        index, pte = int(indices[start]), int(values[start])
-        at = fmt.canonical(va | index << PAGE_SHIFT + level * fmt.index_bits)
-        pa, _ = leaf(fmt, pte, level, at)
-        problem = _problem(space.table.memory, fmt, pte, level)
-        yield Node(fmt.levels - level, level, index, count, at, table + index * fmt.pte_bytes, pte, pa, problem)
-        if not (pte & RWX or problem) and fmt.levels - level < depth:
-            yield from _nodes(space, pa, level - 1, at, fold, depth)
+    index, pte = indices[starts].astype(U64), values[starts]
+    vas = canonical(U64(va) | index << U64(PAGE_SHIFT + level * fmt.index_bits), fmt)
+    pas = (pte >> U64(10) & U64(fmt.ppn_mask)) << U64(PAGE_SHIFT)
+    if not level:
+        pas = np.where(pte >> U64(63) != 0, pas & ~U64(NAPOT_SIZE - 1) | vas & U64(NAPOT_SIZE - PAGE_SIZE), pas)
+    plain_leaf = (pte & U64(RWX) != 0) & (pas & U64(fmt.page_bytes(level) - 1) == 0)
+    numbers, problems = pte.tolist(), [""] * len(pte)
+    for place in np.flatnonzero(~plain_leaf).tolist():
+        problems[place] = _problem(space.table.memory, fmt, numbers[place], level)
+    at = (U64(table) + index * U64(fmt.pte_bytes)).tolist()
+    rows = (repeat(fmt.levels - level), repeat(level), index.tolist(), counts.tolist(), vas.tolist(), at, numbers)
+    return map(Node, *rows, pas.tolist(), problems)
 
 
 def entries(space: Space, table: int, level: int, va: int) -> Iterator[Node]:

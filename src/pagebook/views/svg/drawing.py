@@ -37,6 +37,8 @@ Edge = tuple[float, float, float]
 
 def printable(text: str) -> str:
     """``text`` with everything written out that could not be shown, or whose width nobody knows."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(char if _is_plain(char) else f"\\u{ord(char):x}" for char in text)
 
 
