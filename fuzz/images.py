@@ -45,7 +45,7 @@ class Makers:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.kinds: dict[str, tuple[int, Callable[[random.Random], Image]]] = {
-            "noise": (10, self.noise), "graph": (46, self.graph), "core": (22, self.core), "kdump": (8, self.kdump),
+            "noise": (10, self.noise), "graph": (38, self.graph), "core": (28, self.core), "kdump": (10, self.kdump),
             "packed": (2, self.packed), "note": (4, self.note), "model": (3, self.model), "xv6": (2, self.xv6),
             "linux": (3, self.linux),
         }  # fmt: skip

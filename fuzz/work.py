@@ -25,7 +25,7 @@ MOST_SECONDS = 5.0  # of processor time, for one question
 MOST_BYTES = 1 << 30
 HANG = 60.0  # seconds of the clock without a question answered, after which a process is ended
 ONE_IN = 100  # whose questions are asked by the command line too
-SHARES = (1.0, 0.3, 0.3, 0.3)  # of the questions, asked of an image
+SHARES = (1.0, 0.25, 0.25, 0.25, 0.25)  # of the questions, asked of an image
 ANSWERS = 12  # shares of images that are answers of a QEMU
 
 
