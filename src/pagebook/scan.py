@@ -43,7 +43,7 @@ RUN = np.dtype([("va", "<u8"), ("pa", "<u8"), ("size", "<u8"), ("flags", "u1"), 
 
 PROBLEM = np.dtype([("va", "<u8"), ("pte", "<u8"), ("pte_pa", "<u8"), ("level", "u1"), ("kind", "u1")])
 PROBLEM_KINDS = ("table outside memory", "pointer on the last level", "misaligned superpage")
-MISALIGNED = 2
+TABLE_OUTSIDE, LAST_POINTER, MISALIGNED = range(len(PROBLEM_KINDS))
 
 WORDS = {"flags": tuple(flags_text(flags) for flags in range(256))}
 """Flags as words, for tables that leave."""
@@ -289,7 +289,7 @@ class _Uses:
     def problems(self, pointer: npt.NDArray[np.bool_], leaves: Columns) -> list[Rows]:
         """Pointers on the last level, and superpages whose address their size does not divide."""
         if not self.level:
-            return [self._problem(*self._where(pointer), kind=1)] if pointer.any() else []
+            return [self._problem(*self._where(pointer), kind=LAST_POINTER)] if pointer.any() else []
         crooked = leaves[leaves["pa"] & U64(self.fmt.page_bytes(self.level) - 1) != 0]
         if not len(crooked):
             return []
@@ -318,7 +318,7 @@ class _Uses:
     def outside(self, pointer: npt.NDArray[np.bool_], outside: npt.NDArray[np.bool_]) -> Rows:
         """The pointers whose table no memory holds."""
         use, row, index = self._where(pointer)
-        return self._problem(use[outside], row[outside], index[outside], kind=0)
+        return self._problem(use[outside], row[outside], index[outside], kind=TABLE_OUTSIDE)
 
 
 def canonical(va: npt.NDArray[np.uint64], fmt: Format) -> npt.NDArray[np.uint64]:

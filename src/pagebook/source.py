@@ -16,10 +16,9 @@ class Source:
     """Memory from outside.
 
     ``kernel`` is the path of the kernel's ELF file where it is known; ``no_kernel``, where one is named that cannot be
-    read, says so and what to do.  ``live`` says that the bytes move while they are
-    read.  ``remarks`` are sentences for the user: what does not fit.  ``paused``, where a guest was stopped by somebody
-    else, says so and what lets it run.  ``no_satp``, where the satp of the harts is not known, says why and how it
-    could be, to whom that matters.
+    read, says so and what to do.  ``live`` says that the bytes move while they are read.  ``remarks`` are sentences for
+    the user: what does not fit.  ``paused``, where a guest was stopped by somebody else, says so and what lets it run.
+    ``no_satp``, where the satp of the harts is not known, says why and how it could be, to whom that matters.
     """
 
     name: str

@@ -94,6 +94,11 @@ class Evidence:
         self.frames = FrameNumbers(machine.memory)
 
     @cached_property
+    def kernel(self) -> int | None:
+        """The number of the kernel's own space; None where there is none or it was not read."""
+        return next((n for n, space in enumerate(self.spaces) if space.name == "kernel" and space.pid is None), None)
+
+    @cached_property
     def refused(self) -> frozenset[int]:
         """Spaces with more mappings than memory explains, one by one or together: their leaves are not looked at."""
         each, room = MOST_LEAVES + 2 * len(self.frames), 2 * (MOST_LEAVES + 2 * len(self.frames))

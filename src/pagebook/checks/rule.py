@@ -157,10 +157,9 @@ def space_hits(spaces: Numbers, pas: Numbers, say: Say, fact: Numbers | int = 0)
 def doubt_hits(evidence: Evidence, about: str) -> Hits:
     """Hits of what the guest's table of processes says of a member that cannot be, each at its struct, once."""
     found = list({doubt.at: doubt for doubt in evidence.machine.doubts if doubt.about == about}.values())
-    kernel = next((number for number, space in enumerate(evidence.spaces) if space.name == "kernel"), NOWHERE)
     at = np.array([doubt.at for doubt in found], U64)
     return place_hits(
-        np.full(len(found), kernel, np.int32),
+        np.full(len(found), NOWHERE if evidence.kernel is None else evidence.kernel, np.int32),
         at,
         lambda place: next(doubt.sentence for doubt in found if doubt.at == place.fact),
         fact=at,

@@ -210,11 +210,11 @@ def free_list(evidence: Evidence) -> Iterator[Hits]:
 
 def _was_not_read(evidence: Evidence, pa: int) -> bool:
     """Whether a frame lies where RAM may well be, of which no more was read: in a dump of a part of it."""
-    machine = evidence.machine
-    if pa & PAGE_MASK or pa < max(region.end for region in machine.memory.regions):
+    if pa & PAGE_MASK or pa < max(region.end for region in evidence.memory.regions):
         return False
-    kernel = next((space for space in machine.spaces if space.name == "kernel"), None)
-    return kernel is None or kernel.table.translate(pa) == pa  # None: its table, of the last frames, is beyond as well
+    if evidence.kernel is None:  # its table, of the last frames, is beyond as well
+        return True
+    return evidence.spaces[evidence.kernel].table.translate(pa) == pa
 
 
 def superpage_overlapped(evidence: Evidence) -> Iterator[Hits]:

@@ -28,8 +28,7 @@ def kernel_map(evidence: Evidence) -> Iterator[Hits]:
     xv6's kernel runs at physical addresses: each page must lead to itself.  A kernel whose table maps less than half of
     its RAM so has another way, and is left alone.
     """
-    number = next((n for n, space in enumerate(evidence.spaces) if space.name == "kernel" and space.pid is None), None)
-    free, text = evidence.machine.free_range, evidence.text
+    number, free, text = evidence.kernel, evidence.machine.free_range, evidence.text
     if number is None or free is None or text is None or number in evidence.refused or evidence.damaged[number]:
         return
     leaves = evidence.leaves

@@ -17,14 +17,24 @@ from pagebook.columns import Columns
 from pagebook.errors import OutsideMemory, TooManyMappings
 from pagebook.machine import Names, Space
 from pagebook.memory import U64, Memory
-from pagebook.scan import PROBLEM_KINDS, RUN, Rows, canonical, explained, merge, scan
+from pagebook.scan import (
+    LAST_POINTER,
+    MISALIGNED,
+    PROBLEM_KINDS,
+    RUN,
+    TABLE_OUTSIDE,
+    Rows,
+    canonical,
+    explained,
+    merge,
+    scan,
+)
 from pagebook.shown import in_notebook, plain
 from pagebook.sv import RWX, Format, V
 from pagebook.table import Entry
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, size_text
 
 FIRST_FREE = 4
-TABLE_OUTSIDE, LAST_POINTER, MISALIGNED = PROBLEM_KINDS
 NAPOT_SIZE = 1 << 16
 MOST_ROWS = 1 << 20  # more than anybody reads; hostile tables have them by the hundred million
 LEAST_ROWS = 1 << 15  # allowed however small the memory is
@@ -253,10 +263,10 @@ def _problem(memory: Memory, fmt: Format, pte: int, level: int) -> str:
     """What makes a valid PTE useless to a walk, in the words of `scan`; nothing for most."""
     pa = fmt.pte_pa(pte)
     if pte & RWX:
-        return MISALIGNED if pa & fmt.page_bytes(level) - 1 else ""
+        return PROBLEM_KINDS[MISALIGNED] if pa & fmt.page_bytes(level) - 1 else ""
     if not level:
-        return LAST_POINTER
-    return "" if _holds(memory, pa) else TABLE_OUTSIDE
+        return PROBLEM_KINDS[LAST_POINTER]
+    return "" if _holds(memory, pa) else PROBLEM_KINDS[TABLE_OUTSIDE]
 
 
 def _holds(memory: Memory, table: int) -> bool:
@@ -303,9 +313,9 @@ def walk(space: Space, va: int) -> Walk:
 
 
 _WHY = {
-    TABLE_OUTSIDE: "it points to a table outside memory",
-    LAST_POINTER: "it has none of R, W, X on the last level",
-    MISALIGNED: "its superpage is misaligned",
+    PROBLEM_KINDS[TABLE_OUTSIDE]: "it points to a table outside memory",
+    PROBLEM_KINDS[LAST_POINTER]: "it has none of R, W, X on the last level",
+    PROBLEM_KINDS[MISALIGNED]: "its superpage is misaligned",
 }
 
 
