@@ -28,6 +28,8 @@ _FOLDER = tempfile.TemporaryDirectory(prefix="pagebook-tests-")
 atexit.register(_FOLDER.cleanup)
 FOLDER = Path(_FOLDER.name)
 SMALL = "--ram 2M"
+VERBS = ("boot", "maps", "tree", "walk", "fault", "pte", "satp", "quiz")
+WORDS = {"walk": "0", "pte": "0", "satp": "0", "fault": "--scause 13 --stval 0"}  # what a verb needs
 BUFFERED = {**os.environ, "PYTHONUNBUFFERED": ""}  # standard output as users have it, whatever the tests run in
 
 

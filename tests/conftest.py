@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
@@ -27,3 +31,12 @@ def fmt(request: pytest.FixtureRequest) -> Format:
 def world() -> World:
     """Thirty-two frames and an empty Sv39 table."""
     return World()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[object]:
+    """A /proc with one QEMU in it; what a test opens of it is closed afterwards."""
+    from scenes import Scene  # boots a model
+
+    with ExitStack() as stack:
+        yield Scene(stack, tmp_path)

@@ -13,11 +13,14 @@ from typing import Any
 
 import dwarves as dw
 from elves import EXECUTE, READ, WRITE, build_elf
+from pagebook.guests.xv6 import Reading, read
 from pagebook.machine import Machine
 from pagebook.source import Source
 from pagebook.xv6 import programs
 from pagebook.xv6.boot import boot, machine
 from pagebook.xv6.kernel import Kernel, State
+from pagebook.xv6.proc import exit as exit_
+from pagebook.xv6.proc import fork
 
 KERNBASE, TRAMPOLINE, ETEXT = 0x8000_0000, 0x8000_6000, 0x8000_7000
 GLOBALS, PROCS, TALLY = 0x8000_7000, 0x8000_A000, 0x8008_0000
@@ -294,3 +297,22 @@ class Fake:
         return {"proc.size": self.shape.stride, "kmem.freelist": 24} | {
             f"proc.{name}": self.shape.offsets[name] for name in wanted
         }
+
+
+def look(fake: Fake, **options: Any) -> Reading:
+    fake.build()
+    return read(fake.source(), str(fake.path), **options)
+
+
+def busy(fake: Fake) -> None:
+    """A zombie, a process with sh's name, and one that is only being made."""
+    k = fake.k
+    if fake.shape.nproc < 5:
+        return
+    k.current = next(p for p in k.proc if p.name == "sh")
+    child, second = fork(k), fork(k)
+    assert second > child > 0
+    k.current = next(p for p in k.proc if p.pid == child)
+    exit_(k, 3)
+    half = next(p for p in k.proc if p.state is State.UNUSED)
+    half.state, half.pid = State.USED, 77

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import json
 import os
 import re
-import signal
-import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from calls import BUFFERED, FOLDER, SMALL, Answer, Stream, call, core_of, on_terminal, saved, spawn
+from calls import FOLDER, SMALL, VERBS, Answer, call, core_of, saved, spawn
 from elves import EXECUTE, READ, WRITE, build_elf
-from pagebook import __version__
-from pagebook.cli import main, output, verbs
+from pagebook.cli import verbs
 from pagebook.errors import TooManyMappings
-from pagebook.machine import Area, Space
+from pagebook.machine import Space
 from pagebook.sv import SV57, R, W, X
 from pagebook.views import facts
 from worlds import World
-
-VERBS = ("boot", "maps", "tree", "walk", "fault", "pte", "satp", "quiz")
-WORDS = {"walk": "0", "pte": "0", "satp": "0", "fault": "--scause 13 --stval 0"}  # what a verb needs
 
 # What the default model is known to print.  One letter that changes here changes it for everybody's scripts.
 
@@ -467,242 +455,6 @@ def test_an_elf_file_that_xv6_itself_would_refuse_is_refused(tmp_path: Path) -> 
     assert "sh" in call(["boot", *SMALL.split(), "--sh", path]).refusal
 
 
-# Saved files that are damaged
-
-
-def decent(answer: Answer) -> None:
-    """Some answer, or a refusal in one line."""
-    assert answer.status in (0, 1, 2), answer
-    if answer.status == 2:
-        assert answer.refusal.startswith("pagebook: ")
-    else:
-        answer.must(answer.status)
-
-
-def head_of(data: bytes) -> int:
-    """Where the headers and the note of a saved machine end."""
-    return data.index(b'"free_range"') + 64
-
-
-@pytest.mark.parametrize("verb", ["maps", "tree", "walk 0x1000"])
-def test_a_file_cut_short_anywhere_is_refused(verb: str, tmp_path: Path) -> None:
-    data = saved().read_bytes()
-    path = tmp_path / "cut"
-    head = head_of(data)
-    for end in {*range(240), *range(240, head, 97), *range(head, len(data), len(data) // 37), len(data) - 1}:
-        path.write_bytes(data[:end])
-        assert call([*verb.split(), path]).refusal.startswith("pagebook: "), end
-
-
-@settings(max_examples=150)
-@given(
-    flips=st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(1, 255)), min_size=1, max_size=4),
-    command=st.sampled_from(["maps", "tree --space init", "walk 0x3fffffe000 --space sh", "maps --pages --has x"]),
-    headers=st.booleans(),
-)
-def test_a_file_with_flipped_bytes_is_refused_or_answered(
-    flips: list[tuple[int, int]], command: str, headers: bool
-) -> None:
-    data = bytearray(saved().read_bytes())
-    size = head_of(data) if headers else len(data)
-    for at, change in flips:
-        data[at % size] ^= change
-    path = FOLDER / "flipped"
-    path.write_bytes(data)
-    words = command.split()
-    decent(call([words[0], *([words[1]] if words[0] == "walk" else []), path, *words[1 + (words[0] == "walk") :]]))
-
-
-@settings(max_examples=60)
-@given(st.data())
-def test_tables_with_flipped_bytes_are_shown_with_their_problems(data: st.DataObject) -> None:
-    image = bytearray(saved().read_bytes())
-    tables = json.loads(call(["tree", saved(), "--space", "init", "--json"]).out)
-    places = [int(tables["root"], 16), *(int(e["pa"], 16) for e in tables["entries"] if e["kind"] == "table")]
-    start = len(image) - (2 << 20)
-    for _ in range(data.draw(st.integers(1, 6))):
-        at = data.draw(st.sampled_from(places)) - 0x8000_0000 + data.draw(st.sampled_from([0, 8, 0x7F8, 0xFF0, 0xFF8]))
-        image[start + at + data.draw(st.integers(0, 7))] ^= data.draw(st.integers(1, 255))
-    path = FOLDER / "tables"
-    path.write_bytes(image)
-    for verb in ("maps", "tree", "walk 0", "walk 0x3fffffe000"):
-        decent(call([*verb.split(), path, "--space", "init"]))
-
-
-@pytest.mark.parametrize("form", ["Sv32", "Sv39", "Sv48", "Sv57"])
-def test_a_root_whose_every_entry_points_at_itself_is_refused(form: str) -> None:
-    from pagebook.sv import FORMATS
-
-    world = World(FORMATS[form.lower()])
-    world.memory.write(world.table.root, world.pointer(world.table.root).to_bytes(world.format.pte_bytes, "little")
-                       * world.format.entries)  # fmt: skip
-    core = core_of(world, f"{form}.core")
-    for verb in ("maps", "tree", "tree --format vmprint", "maps --json"):
-        limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({4 << 30}, {4 << 30}))"
-        answer = spawn(f"{verb.replace(' ', f' {core} ', 1) if ' ' in verb else f'{verb} {core}'}", first=limit)
-        assert "lists more than" in answer.refusal
-    assert call(["walk", "0", core]).must(1).out.endswith("it has none of R, W, X on the last level\n")
-
-
-def test_names_in_a_file_cannot_steer_a_terminal() -> None:
-    world = World()
-    world.table.map(0, 4096, 0x8001_0000, R)
-    core = core_of(world, "steer.core", [Area(0, 4096, "a\x1b[2J\nb\u202e\ud800")], space="evil\x1b]0;x\x07")
-    answer = call(["maps", core]).must(0)
-    assert answer.out.splitlines()[0].startswith("evil\\x1b]0;x\\x07: Sv39")
-    assert answer.out.splitlines()[1].endswith("  a\\x1b[2J\\nb\\u202e\\ud800")
-    assert call(["walk", "0", core, "--space", "kernel"]).refusal.endswith("it has evil\\x1b]0;x\\x07")
-    assert "\x1b[2J" not in call(["maps", core], terminal=True).out
-    assert json.loads(call(["maps", core, "--json"]).must(0).out)["spaces"][0]["runs"][0]["name"].startswith("a\x1b[2J")
-
-
-def test_a_saved_machine_without_spaces_is_refused() -> None:
-    from pagebook.machine import Machine
-    from pagebook.sources.elfcore import write_core
-
-    path = FOLDER / "spaceless.core"
-    write_core(Machine("nothing", World().memory, ()), path)
-    assert call(["maps", path]).refusal == f"pagebook: {path} has no address space"
-    assert call(["tree", path]).refusal == "pagebook: nothing has no address space 'kernel'; it has none at all"
-
-
-# Saving
-
-
-def test_a_machine_is_saved_and_opened_again(tmp_path: Path) -> None:
-    path = tmp_path / "m.core"
-    answer = call(f"boot --quiet {SMALL} --save {path}").must(0)
-    assert answer.out.splitlines()[-1] == f"saved: {path}, 2056K; open it with: pagebook maps {path}"
-    for verb in ("maps", "tree --space sh", "walk 0x1000 --space sh"):
-        words = verb.split()
-        given = words[:2] if words[0] == "walk" else words[:1]
-        assert call([*given, path, *words[len(given) :]]) == call(f"{verb} {SMALL}")
-    assert [file.name for file in tmp_path.iterdir()] == ["m.core"]
-
-
-def test_saving_again_replaces_the_file_and_keeps_a_symbolic_link(tmp_path: Path) -> None:
-    (tmp_path / "real").write_text("old")
-    (tmp_path / "link").symlink_to("real")
-    call(f"boot --quiet {SMALL} --save {tmp_path}/link").must(0)
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real").read_bytes() == saved().read_bytes()
-    assert stat.S_IMODE((tmp_path / "real").stat().st_mode) == 0o666 & ~umask()
-
-
-def umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-@pytest.mark.parametrize(
-    ("place", "why"),
-    [
-        ("none/m.core", "No such file or directory"),
-        ("file/m.core", "Not a directory"),
-        ("x" * 256, "File name too long"),
-        ("folder", "it is a directory, not a file"),
-        ("pipe", "it is a pipe, not a file"),
-        ("null", "it is a device, not a file"),
-    ],
-)
-def test_saving_where_no_file_can_be_is_refused_and_leaves_nothing_behind(place: str, why: str, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "pipe")
-    (tmp_path / "null").symlink_to("/dev/null")
-    before = sorted(tmp_path.rglob("*"))
-    target = tmp_path / place
-    assert call(["boot", *SMALL.split(), "--save", target]).refusal == f"pagebook: cannot write {str(target)!r}: {why}"
-    assert sorted(tmp_path.rglob("*")) == before
-    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
-
-
-def test_saving_to_no_name_is_refused() -> None:
-    assert call(f"boot {SMALL} --save ''").refusal == ("pagebook: cannot write '': it is a directory, not a file")
-
-
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    target = tmp_path / "m.core"
-    target.write_text("the old one")
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (99999, 99999))"
-    answer = spawn(f"boot {SMALL} --save {target}", first=limit)
-    assert answer.refusal == f"pagebook: cannot write '{target}': File too large"
-    assert target.read_text() == "the old one"
-    assert [file.name for file in tmp_path.iterdir()] == ["m.core"]
-
-
-def test_a_folder_that_may_not_be_written_is_refused(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    root = os.geteuid() == 0
-    if root:  # who may write anywhere
-        os.seteuid(65534)
-    try:
-        answer = call(f"boot {SMALL} --save {tmp_path}/m.core")
-    finally:
-        if root:
-            os.seteuid(0)
-    assert answer.refusal == f"pagebook: cannot write '{tmp_path}/m.core': Permission denied"
-    assert list(tmp_path.iterdir()) == []
-
-
-# Interruptions
-
-
-def test_ctrl_c_ends_with_status_130_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> int:
-        raise KeyboardInterrupt
-
-    for verb in VERBS:
-        monkeypatch.setattr(verbs, verb, interrupted)
-        answer = call(f"{verb} {WORDS.get(verb, '')}").must(130)
-        assert answer.out == ""
-        assert answer.err.strip() == "pagebook: interrupted"
-
-
-def test_ctrl_c_while_saving_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("pagebook.sources.elfcore._note", interrupted)
-    call(f"boot {SMALL} --save {tmp_path}/m.core").must(130)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_the_status_after_a_signal_that_a_verb_was_ended_by_is_the_shell_s(
-    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def ended(*_: object) -> int:
-        raise SystemExit(128 + number)
-
-    monkeypatch.setattr(verbs, "maps", ended)
-    assert call("maps") == Answer(128 + number, "", "")
-
-
-def test_findings_do_not_hide_that_the_reader_has_left() -> None:
-    command = [sys.executable, "-m", "pagebook", "check", "rules"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as child:
-        assert child.stdout
-        assert child.stderr
-        child.stdout.close()
-        assert child.stderr.read() == b""
-        assert child.wait(timeout=60) == 141
-
-
-@pytest.mark.parametrize("words", ["maps --pages --ram 4M", "boot --quiet --ram 2M"])  # more than a pipe holds; less
-def test_a_reader_that_has_seen_enough_ends_it_silently_with_the_status_of_any_tool(words: str) -> None:
-    command = [sys.executable, "-m", "pagebook", *words.split()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as child:
-        assert child.stdout
-        assert child.stderr
-        if "--pages" in words:
-            assert child.stdout.readline().startswith(b"kernel: ")
-        child.stdout.close()
-        assert child.stderr.read() == b""
-        assert child.wait(timeout=60) == 128 + signal.SIGPIPE
-
-
 @pytest.mark.parametrize("verb", ["maps", "check", "walk 0x1000", "owners", "serve --no-browser", "report -o -"])
 def test_a_root_and_a_satp_are_two_ways_to_say_where_a_table_is(verb: str) -> None:
     words = [*verb.split(), saved(), "--satp", "0x8000000000080001", "--root", "0x80002000", "--root", "0x80003000"]
@@ -710,179 +462,6 @@ def test_a_root_and_a_satp_are_two_ways_to_say_where_a_table_is(verb: str) -> No
         "pagebook: --satp and --root both say where a table starts; give one of the two, once for each table, such as "
         "--root 0x80002000 alone"
     )
-
-
-class Full(Stream):
-    """A place where nothing more can be written, ``reason`` being the system's."""
-
-    def __init__(self, reason: int) -> None:
-        super().__init__(False)
-        self.reason = reason
-
-    def reconfigure(self, **_: object) -> None:
-        pass
-
-    def flush(self) -> None:
-        raise OSError(self.reason, os.strerror(self.reason))
-
-    def fileno(self) -> int:
-        raise io.UnsupportedOperation
-
-
-@pytest.mark.parametrize(
-    ("reason", "status", "err"),
-    [(errno.EPIPE, 141, ""), (errno.ENOSPC, 2, "pagebook: the system refused: No space left on device\n")],
-)
-def test_output_that_cannot_be_written_ends_it_in_one_line_at_most(
-    reason: int, status: int, err: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["pagebook", "boot", *SMALL.split()])
-    monkeypatch.setattr(sys, "stdout", Full(reason))
-    monkeypatch.setattr(sys, "stderr", stderr := Stream(False))
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert (ended.value.code, stderr.text()) == (status, err)
-
-
-def test_a_pipe_that_breaks_under_way_is_silent_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> int:
-        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
-
-    monkeypatch.setattr(verbs, "maps", broken)
-    monkeypatch.setattr(sys, "exit", lambda status: (_ for _ in ()).throw(SystemExit(status)))
-    assert call("maps") == Answer(141, "", "")
-
-
-@pytest.mark.parametrize("words", ["maps --pages", "boot --quiet", "--help"])
-def test_a_full_disk_under_standard_output_is_one_line(words: str) -> None:
-    command = [sys.executable, "-m", "pagebook", *words.split(), *(SMALL.split() if words != "--help" else [])]
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=BUFFERED)
-    assert (done.returncode, done.stderr) == (2, "pagebook: the system refused: No space left on device\n")
-
-
-def test_too_little_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def starved(*_: object) -> int:
-        raise MemoryError
-
-    monkeypatch.setattr(verbs, "maps", starved)
-    assert call("maps").refusal == "pagebook: this computer has not enough memory for that"
-
-
-def test_without_a_standard_output_the_exit_status_still_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["pagebook", "walk", "0x4000", *SMALL.split(), "--space", "init"])
-    monkeypatch.setattr(sys, "stdout", None)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 1
-
-
-def test_any_stream_will_do_for_a_standard_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["pagebook", "walk", "0x4000", "--space", "init"])
-    monkeypatch.setattr(sys, "stdout", stdout := io.StringIO())
-    with pytest.raises(SystemExit):
-        main()
-    assert stdout.getvalue() == WALK_TO_NOTHING
-
-
-def test_text_that_the_terminals_encoding_lacks_is_escaped(tmp_path: Path) -> None:
-    answer = spawn(f"boot --quiet {SMALL} --save {tmp_path}/mémoire.core", PYTHONIOENCODING="ascii").must(0)
-    assert f"saved: {tmp_path}/m\\xe9moire.core" in answer.out
-    assert [file.name for file in tmp_path.iterdir()] == ["mémoire.core"]
-
-
-# Help
-
-
-@pytest.mark.parametrize("verb", ["", *VERBS])
-def test_help_fits_a_terminal_of_80_columns(verb: str) -> None:
-    answer = call([*([verb] if verb else []), "--help"]).must(0)
-    assert call([*([verb] if verb else []), "-h"]) == answer
-    assert answer.out.startswith(f"Usage: pagebook {verb}".rstrip())
-    assert max(map(len, answer.out.splitlines())) <= 80
-    assert "..." not in answer.out.replace("[ARGS]...", "")  # nothing is cut off
-
-
-def test_every_command_that_the_help_shows_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    examples = [
-        line.strip().split("  ")[0].split(" | ")[0]
-        for verb in ("", *VERBS)
-        for line in call(f"{verb} --help").out.splitlines()
-        if line.startswith("  pagebook ")
-    ]
-    assert len(examples) >= 12
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pagebook.cli.hosting.host", lambda *words, **more: None)  # it would serve until Ctrl-C
-    for example in sorted(examples, key=lambda line: "--save" not in line):  # what saves a file comes first
-        theirs = ("--kernel", "--program", " qemu", "old.core")  # files and machines of the reader's
-        if not any(word in example for word in theirs):
-            assert call(example.removeprefix("pagebook ")).status in (0, 1), example
-
-
-def test_without_a_verb_the_help_comes() -> None:
-    answer = call("")
-    assert (answer.out + answer.err).startswith("Usage: pagebook [OPTIONS] COMMAND")
-    assert (answer.status, answer.out) == (2, "") or answer.err == ""  # as click has it: 2 since 8.2, 0 before
-
-
-def test_the_version_is_the_packages() -> None:
-    assert call("--version").must(0).out == f"pagebook, version {__version__}\n"
-    assert spawn("--version").out == f"pagebook, version {__version__}\n"
-
-
-# Terminals
-
-ANSI = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@pytest.mark.parametrize("verb", ["boot --ram 2M", "maps --ram 2M", "tree --ram 2M", "walk 0 --ram 2M"])
-def test_colours_are_for_terminals_and_change_no_word(verb: str) -> None:
-    coloured, plain = call(verb, terminal=True), call(verb)
-    assert "\x1b[1m" in coloured.out
-    assert "\x1b" not in plain.out
-    if not verb.startswith("boot"):  # whose story is wrapped
-        assert ANSI.sub("", coloured.out) == plain.out
-    assert coloured.status == plain.status
-
-
-def test_a_real_terminal_gets_colours_unless_it_says_no() -> None:
-    status, shown = on_terminal("walk 0x4000 --space init")
-    assert status == 1
-    assert ANSI.sub("", shown) == WALK_TO_NOTHING
-    assert "\x1b[1;31m  0x4000 is not mapped" in shown
-    assert on_terminal("walk 0x4000 --space init", NO_COLOR="1") == (1, WALK_TO_NOTHING)
-    assert call("walk 0x4000 --space init", terminal=True, TERM="dumb") == Answer(1, WALK_TO_NOTHING, "")
-
-
-def words_of_story(text: str) -> list[str]:
-    return [word for word in ANSI.sub("", text).partition("frames: ")[0].split() if word != "free"]
-
-
-@pytest.mark.parametrize("columns", [80, 120, 300])
-def test_the_story_is_wrapped_on_a_terminal_and_whole_in_a_pipe(columns: int) -> None:
-    shown = ANSI.sub("", call(f"boot {SMALL}", terminal=True, columns=columns).must(0).out)
-    lines = shown.partition("frames: ")[0].splitlines()
-    assert max(map(len, lines)) <= columns
-    indents = {len(line) - len(line.lstrip()) for line in lines if line.startswith(" ")}
-    assert len(indents) == (columns < 300)
-    piped = call(f"boot {SMALL}").out.partition("frames: ")[0].splitlines()
-    texts = [line.split(" free  ", 1)[1] for line in piped]
-    assert " ".join(" ".join(texts).split()) == " ".join(
-        " ".join(line[24:] if line[24:] else line for line in lines).split()
-    )
-
-
-def test_a_very_narrow_terminal_still_shows_the_story() -> None:
-    shown = ANSI.sub("", call(f"boot {SMALL}", terminal=True, columns=10).must(0).out)
-    assert "virtio_disk_init" in shown
-    assert max(map(len, shown.partition("frames: ")[0].splitlines())) <= 24 + output.NARROWEST
-
-
-def test_json_is_one_line_in_a_pipe_and_indented_on_a_terminal() -> None:
-    piped, shown = call(f"walk 0 --json {SMALL}"), call(f"walk 0 --json {SMALL}", terminal=True)
-    assert piped.out.count("\n") == 1
-    assert shown.out.startswith('{\n  "schema": "pagebook.walk",\n')
-    assert json.loads(piped.out) == json.loads(shown.out)
 
 
 @pytest.mark.parametrize("command", ["boot", "boot --quiet", "maps", "tree", "walk 0x80000000"])
@@ -895,18 +474,6 @@ def test_json_is_all_that_is_printed(command: str) -> None:
 def test_json_has_the_exit_status_of_the_text() -> None:
     assert json.loads(call(f"walk 0 --json {SMALL}").must(1).out)["mapped"] is False
     assert json.loads(call(f"maps --va 0 --space kernel --json {SMALL}").must(1).out)["spaces"][0]["runs"] == []
-
-
-def test_what_takes_long_shows_how_far_it_is_on_a_terminal_only(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(output, "SLOW", 1 << 20)
-    shown = call(f"boot --quiet {SMALL} --save {tmp_path}/m.core", terminal=True)
-    assert "booting with 2M" in shown.err
-    assert f"writing {tmp_path}/m.core" in shown.err
-    assert "100%" in shown.err
-    call(f"boot --quiet {SMALL} --save {tmp_path}/m.core").must(0)
-    call(f"maps {SMALL}").must(0)
 
 
 def test_one_hostile_space_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -927,15 +494,6 @@ def test_more_runs_than_anybody_reads_are_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(facts, "MOST_ROWS", 5)
     refusal = call(["maps", "--space", "init", *SMALL.split()]).refusal
     assert refusal.startswith("pagebook: init: init has 6 runs to show, more than 5: ")
-
-
-def test_the_hint_after_saving_names_the_file_as_one_must_type_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, typed in (("xv6", "./xv6"), ("a b", "'a b'"), ("-x", "./-x")):
-        out = call(["boot", "-q", *SMALL.split(), f"--save={name}"]).must(0).out
-        assert out.endswith(f"open it with: pagebook maps {typed}\n")
 
 
 def test_nothing_found_is_said() -> None:

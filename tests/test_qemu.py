@@ -5,25 +5,17 @@ What stands for QEMU is a process that holds a guest's RAM; the guest is the mod
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import os
-import signal
-import subprocess
-import sys
 import tempfile
-import threading
-from contextlib import ExitStack, suppress
 from functools import partial
-from itertools import count
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
 import pagebook.sources.ram
 from elves import EXECUTE, READ, build_elf
-from fake_qemu import LINUX, FakeMonitor, FakeStub, Guest, entry, guest, open_for
+from fake_qemu import LINUX, entry
 from pagebook.errors import BadTarget, PagebookError, SourceLost
 from pagebook.memory import FetchedRegion
 from pagebook.scan import scan
@@ -32,73 +24,9 @@ from pagebook.sources.processes import Socket
 from pagebook.sources.qemu import Qemu
 from pagebook.sources.qmp import Monitor
 from pagebook.table import AddressSpace
-from pagebook.xv6.boot import boot, machine
+from scenes import BASE, CODE, MODEL, PAGE, RAM, ROOT, SATP, SIZE, XV6, Scene, hart, same_tables
 
 pytestmark = LINUX
-
-PAGE = 4096
-BASE = 0x8000_0000
-SIZE = 2060 << 10  # nothing else in a process is of this size
-MODEL = machine(boot(ram=SIZE))
-RAM = bytes(MODEL.memory.regions[0].data)
-ROOT = MODEL.space("kernel").table.root
-SATP = 8 << 60 | ROOT >> 12
-CODE = BASE + 0x10
-XV6 = ["qemu-system-riscv64", "-machine", "virt", "-bios", "none", "-kernel", "kernel/kernel", "-m", "2060K"]
-MAKEFILE = r"QEMUOPTS \+= -qmp unix:qmp.sock,server,nowait"
-
-
-class Scene:
-    """A /proc with one QEMU in it, number 5 of user 1000, and whatever the test opens besides."""
-
-    def __init__(self, stack: ExitStack, tmp_path: Path) -> None:
-        self.stack = stack
-        self.path = tmp_path
-        self.proc = tmp_path / "proc"
-        self.opened: list[Qemu] = []
-
-    def start(self, *words: str, how: str = "private", parts: tuple[int, ...] = (SIZE,), data: bytes = RAM) -> Guest:
-        blocks, low = [], 0
-        for number, size in enumerate(parts):
-            path = self.path / f"ram{number}"
-            path.write_bytes(data[low : low + size])
-            blocks.append((path, how))
-            low += size
-        child = self.stack.enter_context(guest(*blocks))
-        entry(self.proc, 5, [*XV6, *words], of=child.child.pid, cwd=self.path)
-        return child
-
-    def monitor(self, child: Guest | None, registers: str = "", **more: object) -> FakeMonitor:
-        answers = {"info mtree -f": f"FlatView\n  {BASE:016x}-{BASE + SIZE - 1:016x} (prio 0, ram): board.ram\n"}
-        if child:  # whoever serves the socket is the guest's process, and that is us
-            (self.proc / str(os.getpid())).symlink_to("5")
-            answers[f"gpa2hva {BASE:#x}"] = f"Host virtual address for {BASE:#x} (board.ram) is {child.host[0]:#x}\n"
-        answers["info registers -a"] = registers or hart(0, SATP, CODE)
-        fake = FakeMonitor(answers, **more)  # type: ignore[arg-type]
-        self.stack.enter_context(open_for(fake))
-        return fake
-
-    def find(self, words: str = "qemu") -> Qemu:
-        found = Qemu.find(words, proc=self.proc, uid=1000)
-        self.stack.callback(found.close)
-        return found
-
-
-@pytest.fixture
-def scene(tmp_path: Path):
-    with ExitStack() as stack:
-        yield Scene(stack, tmp_path)
-
-
-def hart(number: int, satp: int, pc: int, mtvec: int = 0) -> str:
-    registers = " ".join(f"x{n}/r{n} {n:016x}" for n in range(32))
-    return f"\nCPU#{number}\n pc {pc:016x}\n mtvec {mtvec:016x}\n satp {satp:016x}\n {registers}\n"
-
-
-def same_tables(source: Source) -> None:
-    """The source lists the model's kernel table."""
-    listed = scan(AddressSpace(source.memory, ROOT))
-    assert listed.mappings.tolist() == scan(MODEL.space("kernel").table).mappings.tolist()
 
 
 def fetched(source: Source) -> bool:
@@ -373,208 +301,6 @@ def test_a_monitor_that_somebody_else_has_is_no_hindrance_but_said(scene: Scene,
             scene.find(f"qmp:{fake.path}")
 
 
-@pytest.mark.parametrize("runs", [True, False])
-@pytest.mark.parametrize("qmp", [True, False])
-def test_a_frozen_guest_is_stopped_meanwhile_and_then_as_it_was(scene: Scene, runs: bool, qmp: bool):
-    child = scene.start()
-    fake = scene.monitor(child, running=runs, qmp=qmp)
-    qemu = scene.find(f"qmp:{fake.path}")
-    with qemu.frozen():
-        assert not fake.running
-        source = qemu.look()
-        assert not source.live
-        assert bool(source.paused) is not runs
-        assert [h.satp for h in source.harts] == [SATP]
-        same_tables(source)
-    assert fake.running == runs
-    assert ("stop" in fake.asked) == ("cont" in fake.asked) == runs
-    assert qemu.look().live == runs
-
-
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        ("running", ""),
-        ("running (single step mode)", ""),
-        ("paused", "the guest is paused and nothing in it moves: cont in its monitor lets it run"),
-        ("paused (debug)", "the guest is paused (debug) and nothing in it moves: cont in its monitor or debugger lets"),
-        ("who knows", ""),
-    ],
-)
-def test_a_guest_that_somebody_else_has_stopped_is_told(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, status: str, said: str
-):
-    fake = scene.monitor(scene.start())
-    qemu = scene.find(f"qmp:{fake.path}")
-    real = fake.answer
-    monkeypatch.setattr(fake, "answer", lambda line: f"VM status: {status}\n" if line == "info status" else real(line))
-    source = qemu.look()
-    assert source.paused.startswith(said)
-    assert (bool(source.paused), source.live) == (bool(said), not said)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_a_frozen_guest_goes_on_when_we_are_interrupted_or_ended(scene: Scene, number: signal.Signals):
-    fake = scene.monitor(scene.start())
-    qemu = scene.find(f"qmp:{fake.path}")
-    before = signal.getsignal(number)
-    with pytest.raises((KeyboardInterrupt, SystemExit)), qemu.frozen():
-        assert not fake.running
-        signal.raise_signal(number)
-    assert fake.running
-    assert signal.getsignal(number) is before
-
-
-def test_while_the_guest_stands_nothing_suspends_us(scene: Scene, capfd: pytest.CaptureFixture[str]):
-    fake = scene.monitor(scene.start())
-    qemu = scene.find(f"qmp:{fake.path}")
-    numbers = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
-    before = [signal.getsignal(number) for number in numbers]
-    with qemu.frozen():
-        for number in numbers:
-            signal.raise_signal(number)  # we go on, and so does the test
-    assert fake.running
-    assert [signal.getsignal(number) for number in numbers] == before == [signal.SIG_DFL] * 3
-    assert capfd.readouterr().err == (
-        "\npagebook: not suspended, for the guest would stay stopped; Ctrl-C ends it and lets the guest run\n"
-    )
-
-
-def test_a_signal_while_the_guest_is_let_go_on_waits_until_it_does(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    fake = scene.monitor(scene.start())
-    qemu = scene.find(f"qmp:{fake.path}")
-    real = fake.answer
-
-    def answer(line: str) -> str:
-        if line == "cont":
-            os.kill(os.getpid(), signal.SIGINT)
-        return real(line)
-
-    monkeypatch.setattr(fake, "answer", answer)
-    with pytest.raises(KeyboardInterrupt), qemu.frozen():
-        pass
-    assert fake.running
-
-
-def test_a_guest_whose_frozen_block_never_begins_goes_on_when_it_is_let_go_of(scene: Scene):
-    """A signal can come when the guest has been stopped and the block that it was stopped for has not begun."""
-    fake = scene.monitor(scene.start())
-    qemu = scene.find(f"qmp:{fake.path}")
-    block = qemu.frozen()
-    block.__enter__()
-    assert not fake.running
-    qemu.close()
-    assert fake.running
-    block.__exit__(None, None, None)
-    assert fake.asked.count("cont") == 1
-
-
-def test_wherever_a_signal_comes_while_the_guest_stands_it_goes_on(scene: Scene):
-    """Between any two calls: in contextlib's, too, where no block of ours has begun or is still there."""
-    fake = scene.monitor(scene.start())
-    gc.freeze()  # what is there already is not what gc.collect has to look for, call after call
-    scene.stack.callback(gc.unfreeze)
-    for number in count():
-        left, sent = number, False
-
-        def between(frame: FrameType, event: str, arg: object) -> None:
-            nonlocal left, sent
-            if not fake.running and not sent:
-                left -= 1
-                if left < 0:
-                    sent = True
-                    signal.raise_signal(signal.SIGINT)
-
-        with suppress(KeyboardInterrupt), Qemu.find(f"qmp:{fake.path}", proc=scene.proc, uid=1000) as qemu:
-            sys.setprofile(between)
-            try:
-                with qemu.frozen():
-                    pass
-            finally:
-                sys.setprofile(None)
-        gc.collect()
-        assert fake.running, f"it stands after a signal at call {number}"
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if not sent:
-            break
-    assert number > 100
-
-
-def test_a_guest_on_a_gdbstub_whose_frozen_block_never_begins_goes_on_too(scene: Scene):
-    fake = FakeStub([(SATP, 1, CODE)], running=True)
-    scene.stack.enter_context(open_for(fake))
-    scene.start("-S", "-gdb", f"tcp::{fake.port}")
-    qemu = scene.find()
-    block = qemu.frozen()
-    block.__enter__()
-    assert not fake.running
-    qemu.close()
-    assert fake.running
-    block.__exit__(None, None, None)
-
-
-def test_an_error_in_a_frozen_look_lets_the_guest_go_on(scene: Scene):
-    fake = scene.monitor(scene.start())
-    qemu = scene.find(f"qmp:{fake.path}")
-    with pytest.raises(ZeroDivisionError), qemu.frozen():
-        _ = 1 // 0
-    assert fake.running
-
-
-def test_freezing_works_in_another_thread_too(scene: Scene):
-    fake = scene.monitor(scene.start())
-    qemu = scene.find(f"qmp:{fake.path}")
-    seen: list[bool] = []
-
-    def work() -> None:
-        with qemu.frozen():
-            seen.append(fake.running)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [False]
-    assert fake.running
-
-
-@pytest.mark.parametrize("runs", [True, False])
-def test_a_gdbstub_is_asked_only_when_the_guest_is_to_be_stopped(scene: Scene, runs: bool):
-    fake = FakeStub([(SATP, 1, CODE)], running=runs)
-    scene.stack.enter_context(open_for(fake))
-    scene.start("-S", "-gdb", f"tcp::{fake.port}")
-    qemu = scene.find()
-    source = qemu.look()
-    assert source.harts == ()
-    assert "gdbstub tells them, but stops the guest, so it is asked only with --freeze" in source.no_satp
-    assert fake.asked == []
-    with qemu.frozen():
-        assert not fake.running
-        source = qemu.look()
-        assert [(h.satp, h.privilege, h.registers[0]) for h in source.harts] == [(SATP, "S", CODE)]
-        assert (source.live, source.remarks) == (False, ())
-    assert fake.running == runs
-
-
-def test_a_gdbstub_with_a_debugger_on_it_is_left_alone(scene: Scene):
-    """A connection that waits in line would stop the guest when the debugger leaves."""
-    fake = FakeStub([(SATP, 1, CODE)])
-    scene.stack.enter_context(open_for(fake))
-    scene.start("-gdb", f"tcp::{fake.port}")
-    (scene.proc / "5/net").mkdir()
-    (scene.proc / "5/net/tcp").write_text(f"head\n 0: 0100007F:{fake.port:04X} 0100007F:1111 01 0\n")
-    with pytest.raises(BadTarget, match=r"a debugger is connected to its gdbstub.*detach that"), scene.find().frozen():
-        pass
-    assert fake.asked == []
-
-
-def test_a_guest_without_monitor_or_gdbstub_cannot_be_stopped(scene: Scene):
-    scene.start()
-    qemu = scene.find()
-    message = f"cannot be stopped: this QEMU has no monitor to ask for it; .*{MAKEFILE}"
-    with pytest.raises(BadTarget, match=message), qemu.frozen():
-        pass
-
-
 def test_a_guest_that_ends_is_a_clear_error_wherever_it_is_noticed(scene: Scene):
     fake = scene.monitor(None)
     child = scene.start("-qmp", f"unix:{fake.path},server")
@@ -730,37 +456,3 @@ def test_it_lets_go_of_everything_when_it_is_closed(scene: Scene):
     with Qemu.find("qemu", proc=scene.proc, uid=1000) as qemu:
         qemu.look()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-
-ENDED = """
-import os, signal
-from pagebook.sources.qemu import _ended_in_order
-def hit(where):
-    if where in {places!r}:
-        os.kill(os.getpid(), signal.{name})
-with _ended_in_order() as ending:
-    try:
-        try:
-            hit("inside")
-        finally:
-            hit("leaving")
-            ending.armed = False
-            hit("left")
-    finally:
-        hit("before cont")
-        print("cont", flush=True)
-        hit("after cont")
-print("went on")
-"""
-
-
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
-@pytest.mark.parametrize(
-    "places", [["inside"], ["leaving"], ["left"], ["before cont"], ["after cont"], ["inside", "leaving", "before cont"]]
-)
-def test_whenever_a_signal_comes_the_guest_is_let_go_on_first(name: str, places: list[str]):
-    done = subprocess.run(
-        [sys.executable, "-c", ENDED.format(places=places, name=name)], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout == "cont\n"
-    assert done.returncode != 0
