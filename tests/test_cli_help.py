@@ -55,7 +55,7 @@ def test_the_version_is_the_packages() -> None:
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
-@pytest.mark.parametrize("verb", ["boot --ram 2M", "maps --ram 2M", "tree --ram 2M", "walk 0 --ram 2M"])
+@pytest.mark.parametrize("verb", ["boot --ram 2M", "maps --ram 2M --all", "tree --ram 2M", "walk 0 --ram 2M"])
 def test_colours_are_for_terminals_and_change_no_word(verb: str) -> None:
     coloured, plain = call(verb, terminal=True), call(verb)
     assert "\x1b[1m" in coloured.out

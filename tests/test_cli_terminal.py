@@ -122,3 +122,16 @@ def test_what_completion_prints_is_read_by_the_shell(shell: str, tmp_path: Path)
         (tmp_path / "script").write_text(script)
         checked = subprocess.run([shell, "-n", str(tmp_path / "script")], capture_output=True, text=True, timeout=60)
         assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_runs_that_are_alike_are_folded_on_a_terminal_unless_all_are_asked_for() -> None:
+    verb = f"maps {saved()} --space kernel"
+    whole = call(verb).out.splitlines()
+    stacks = [line for line in whole if "stack of slot" in line and "unused" in line]
+    assert len(stacks) > 20
+    status, shown = on_terminal(verb, NO_COLOR="1")
+    told = f"  ... {len(stacks) - 2} more, 8K apart (--all lists them)"
+    at = whole.index(stacks[0])
+    assert (status, shown.splitlines()) == (0, [*whole[: at + 1], told, *whole[at + len(stacks) - 1 :]])
+    for more in ("--all", "--has r"):
+        assert on_terminal(f"{verb} {more}", NO_COLOR="1", LINES="200") == (0, call(f"{verb} {more}").out)

@@ -19,7 +19,7 @@ from pagebook.sv import FORMATS, RWX, SV32, SV39, SV48, SV57, A, D, Format, R, U
 from pagebook.table import AddressSpace
 from pagebook.units import parse_size
 from pagebook.views import data, facts, text
-from pagebook.views.facts import Filter, Listing, Node, listing, nodes, walk
+from pagebook.views.facts import Filter, Listing, Node, Run, listing, nodes, walk
 from pagebook.xv6.boot import boot, machine
 from worlds import PAGE, World
 
@@ -552,3 +552,36 @@ def test_the_data_of_a_walk_through_nothing_say_so() -> None:
     world = World()
     told = data.walk(machine_of(space_of(world)), walk(space_of(world), 0))
     assert (told["mapped"], told["pa"], told["steps"][0]["kind"]) == (False, None, "absent")
+
+
+RUNS = st.lists(
+    st.builds(
+        lambda step, size, name: (step, size, name),
+        st.sampled_from([0x2000] * 6 + [0x3000, 0x1000]), st.sampled_from([PAGE] * 8 + [2 * PAGE]),
+        st.sampled_from(["stack of {}, unused"] * 8 + ["stack of {}", ""]),
+    ),
+    max_size=40,
+)  # fmt: skip
+
+
+@given(RUNS)
+def test_folded_runs_are_those_that_are_alike_and_none_is_lost(drawn: list[tuple[int, int, str]]) -> None:
+    runs, va = [], 0
+    for number, (step, size, name) in enumerate(drawn):
+        va += step
+        runs.append(Run(va, 0x8000_0000 + va, size, R | W, 0, size // PAGE, name.format(number)))
+    shown = list(text._folded(iter(runs)))
+    rest = iter(runs)
+    for before, one in pairwise([None, *shown]):
+        if isinstance(one, Run):
+            assert next(rest) is one
+            continue
+        assert isinstance(before, Run)
+        count, apart = int(one.split()[1]), parse_size(one.split()[3].replace("apart", ""))
+        middle = [next(rest) for _ in range(count)]
+        assert count + 2 >= text.ALIKE
+        assert [run.va for run in middle] == [before.va + apart * (k + 1) for k in range(count)]
+        assert {(run.size, "unused" in run.name, run.name == "") for run in [before, *middle]} == {
+            (before.size, "unused" in before.name, before.name == "")
+        }
+    assert next(rest, None) is None

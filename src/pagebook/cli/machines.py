@@ -46,6 +46,7 @@ def boot(save: str | None, quiet: bool, as_json: bool, **model: Any) -> int:  # 
 @click.option("--va", type=RANGE, help="Only where this virtual address or range is mapped.")
 @click.option("--pa", type=RANGE, help="Only what reaches this physical address or range.")
 @click.option("--pages", is_flag=True, help="Every page on its own line, not merged into runs.")
+@click.option("--all", "every", is_flag=True, help="On a terminal, too, a line for each of many runs that are alike.")
 @machine_options
 @json_option
 def maps(
@@ -56,13 +57,15 @@ def maps(
     va: tuple[int, int] | None,
     pa: tuple[int, int] | None,
     pages: bool,
+    every: bool,
     as_json: bool,
     **model: Any,  # noqa: ANN401
 ) -> int:
     """List the mappings of TARGET, merged into runs and named.
 
     Neighbours with the same rights are one run; A and D, which hardware sets when it likes, do not part them. PTEs that
-    no walk can use are listed as what is wrong with them. Exit status 1 when nothing was found.
+    no walk can use are listed as what is wrong with them. On a terminal, of many runs that are alike, as are the stacks
+    of unused processes, only the first and the last are shown. Exit status 1 when nothing was found.
 
     \b
     pagebook maps --space init
@@ -71,7 +74,7 @@ def maps(
     """
     from pagebook.cli import verbs
 
-    return verbs.maps(target, model, space, (has, lacks, va, pa), pages, as_json)
+    return verbs.maps(target, model, space, (has, lacks, va, pa), pages, every, as_json)
 
 
 @click.command()

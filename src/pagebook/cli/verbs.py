@@ -60,7 +60,13 @@ def _as_typed(file: str) -> str:
 
 
 def maps(
-    target: str, model: Model, space: str | None, chosen: tuple[Any, Any, Any, Any], pages: bool, as_json: bool
+    target: str,
+    model: Model,
+    space: str | None,
+    chosen: tuple[Any, Any, Any, Any],
+    pages: bool,
+    every: bool,
+    as_json: bool,
 ) -> int:
     """List the mappings of one space or of all."""
     machine = open_machine(target, model)
@@ -80,7 +86,8 @@ def maps(
     if as_json:
         print_json(data.maps(machine, listed))
     else:
-        print_lines((line for rows in listed if rows or not any(chosen) for line in text.maps(rows)), paged=True)
+        fold = sys.stdout.isatty() and not (pages or every or any(chosen))
+        print_lines((line for rows in listed if rows or not any(chosen) for line in text.maps(rows, fold)), paged=True)
     if refused:
         return BAD_CALL
     if not any(listed):

@@ -5,6 +5,7 @@ A line is a list of spans, (text, style); the styles are names that a terminal m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from pagebook.ledger import Ledger, Role
@@ -12,15 +13,21 @@ from pagebook.machine import Machine, Space
 from pagebook.sv import FLAG_LETTERS, Format, flags_text
 from pagebook.table import Entry
 from pagebook.units import PAGE_SHIFT, size_text
-from pagebook.views.facts import FIRST_FREE, Listing, Node, Walk, leaf
+from pagebook.views.facts import FIRST_FREE, Listing, Node, Run, Walk, leaf
 
 Span = tuple[str, str]
 Line = list[Span]
 RIGHTS = "rwxugad"
+ALIKE = 6  # runs, of which a terminal shows two
+_NUMBERS = re.compile(r"[0-9]+")
 
 
-def maps(listed: Listing) -> Iterator[Line]:
-    """A heading, a line for each run, and a line for each PTE that no walk can use."""
+def maps(listed: Listing, fold: bool = False) -> Iterator[Line]:
+    """A heading, a line for each run, and a line for each PTE that no walk can use.
+
+    With ``fold``, of many runs that are alike and equally far apart the first and the last have a line, and one between
+    counts the others.
+    """
     table, rows = listed.space.table, listed.run_rows
     yield [
         (listed.space.name, "title"),
@@ -31,21 +38,60 @@ def maps(listed: Listing) -> Iterator[Line]:
     ends = [min(int(row["va"]) + int(row["size"]), (1 << table.format.xlen) - 1) for row in rows[-1:]]
     width = len(f"{max(ends, default=0):x}")
     pa_width = len(f"{rows['pa'].max(initial=0):x}")
-    for run in listed.runs():
-        yield [
-            (f"  0x{run.va:0{width}x}-0x{run.va + run.size:0{width}x}", "address"),
-            (" -> ", "dim"),
-            (f"0x{run.pa:0{pa_width}x}", "address"),
-            (f"{size_text(run.size):>8}", ""),
-            (f"  {flags_text(run.flags, RIGHTS)}", "rights"),
-            (f"  level {run.level}" if run.level else "", ""),
-            (f"  {run.name}" if run.name else "", ""),
-        ]
+    for run in _folded(listed.runs()) if fold else listed.runs():
+        yield [(f"  {run}", "dim")] if isinstance(run, str) else _run(run, width, pa_width)
     for problem in listed.problems():
         yield [
             (f"  {problem.va:#x}", "address"),
             (f" {problem.kind}: level-{problem.level} PTE {problem.pte:#x} at {problem.pte_pa:#x}", "bad"),
         ]
+
+
+def _run(run: Run, width: int, pa_width: int) -> Line:
+    return [
+        (f"  0x{run.va:0{width}x}-0x{run.va + run.size:0{width}x}", "address"),
+        (" -> ", "dim"),
+        (f"0x{run.pa:0{pa_width}x}", "address"),
+        (f"{size_text(run.size):>8}", ""),
+        (f"  {flags_text(run.flags, RIGHTS)}", "rights"),
+        (f"  level {run.level}" if run.level else "", ""),
+        (f"  {run.name}" if run.name else "", ""),
+    ]
+
+
+def _folded(runs: Iterator[Run]) -> Iterator[Run | str]:
+    """The runs, with words in the place of those between the first and the last where `ALIKE` or more are alike."""
+    group: list[Run] = []  # at most so many: of more, the first ones and the latest
+    count = 0
+    for run in runs:
+        if group and not _goes_on(group, run):
+            yield from _told(group, count)
+            group, count = [], 0
+        if count < ALIKE:
+            group.append(run)
+        else:
+            group[-1] = run
+        count += 1
+    yield from _told(group, count)
+
+
+def _goes_on(group: list[Run], run: Run) -> bool:
+    """Whether a run is like those of the group, and as far from the last as they are from each other."""
+    if len(group) > 1 and run.va - group[-1].va != group[1].va - group[0].va:
+        return False
+    return _kind(run) == _kind(group[0])
+
+
+def _told(group: list[Run], count: int) -> list[Run | str]:
+    if count < ALIKE:
+        return list(group)
+    apart = size_text(group[1].va - group[0].va)
+    return [group[0], f"... {count - 2} more, {apart} apart (--all lists them)", group[-1]]
+
+
+def _kind(run: Run) -> tuple[int, int, int, str]:
+    """What runs that are alike have in common: all but where they are, and the numbers in their names."""
+    return run.size, run.flags, run.level, _NUMBERS.sub("", run.name)
 
 
 def count_text(number: int, what: str) -> str:
