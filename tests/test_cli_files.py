@@ -197,3 +197,12 @@ def test_the_hint_after_saving_names_the_file_as_one_must_type_it(
     for name, typed in (("xv6", "./xv6"), ("a b", "'a b'"), ("-x", "./-x")):
         out = call(["boot", "-q", *SMALL.split(), f"--save={name}"]).must(0).out
         assert out.endswith(f"open it with: pagebook maps {typed}\n")
+
+
+def test_two_builds_of_a_kernel_are_told_apart(tmp_path: Path) -> None:
+    other = tmp_path / "other.core"
+    call(["boot", "--quiet", "--rev", "2022", *SMALL.split(), "--save", other]).must(0)
+    found = call(["diff", other, saved()])
+    assert found.status == 1
+    assert found.err.startswith("pagebook: two builds of a kernel: end is at 0x8")
+    assert call(["diff", saved(), "xv6", *SMALL.split()]) == Answer(0, "no difference: xv6 (2024)\n", "")

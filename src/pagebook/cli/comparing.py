@@ -15,6 +15,7 @@ from pagebook.cli.words import OK
 from pagebook.diff import Difference, compare
 from pagebook.errors import BadTarget, SourceLost
 from pagebook.ledger import Ledger, Role
+from pagebook.machine import Machine
 from pagebook.targets import MODEL, Target
 from pagebook.views import changes
 from pagebook.views.text import count_text
@@ -36,6 +37,7 @@ def diff(old: str, new: str | None, after: float | None, model: Model, as_json: 
         else:
             first = Ledger(open_machine(old, _for(old, new, model), settled=True))
             second = Ledger(open_machine(new, _for(new, old, model), settled=True))
+            say(_two_builds(first.machine, second.machine))
         found = compare(first, second)
         if as_json:
             print_json(changes.data(found))
@@ -50,6 +52,17 @@ def _for(target: str, other: str, model: Model) -> Model:
         return model
     mine = target == MODEL
     return {name: value for name, value in model.items() if (name in OF_THE_MODEL) == mine or name == "kernel"}
+
+
+def _two_builds(old: Machine, new: Machine) -> Iterator[str]:
+    """That two kernels are not the same file, as one symbol shows."""
+    both = sorted(old.symbols.keys() & new.symbols.keys())
+    moved = next((name for name in ("end", *both) if old.symbols.get(name) != new.symbols.get(name)), None)
+    if moved in both:
+        yield (
+            f"two builds of a kernel: {moved} is at {old.symbols[moved]:#x} in {old.name} and at "
+            f"{new.symbols[moved]:#x} in {new.name}; what their images and their allocators hold differs for that alone"
+        )
 
 
 def watch(target: str, interval: float, seconds: float | None, model: Model, as_json: bool) -> int:
