@@ -298,6 +298,17 @@ def test_the_walk_is_drawn_for_any_number_of_levels_and_sizes_of_page(fmt: Forma
     assert "not reached" not in svg and f"= {pa + 0x123:#x}" in svg
 
 
+def test_the_page_of_sixteen_ptes_is_drawn_with_all_its_64_kib():
+    world = World()
+    world.table.map(0x10000, PAGE, 0, R)
+    level_0 = world.table.entry(0x10000).pte_pa & -PAGE
+    for index in range(16, 32):
+        world.put(level_0, index, 1 << 63 | (0x8002_8000 >> 2) | V | R)
+    svg = checked(directories.directories(facts.walk(alone(world), 0x13123)).svg())
+    for said in ("page of 64K", "at 0x80020000", "byte 0x3123", "= 0x80023123"):
+        assert f">{said}<" in svg
+
+
 @pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
 def test_a_walk_that_ends_at_the_root_shows_what_it_did_not_reach(fmt: Format):
     svg = checked(directories.directories(facts.walk(alone(World(fmt)), 0x123)).svg())

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pagebook.sv import FLAG_LETTERS, Format, flags_text
 from pagebook.table import Entry
 from pagebook.units import PAGE_SHIFT, size_text
-from pagebook.views.facts import Walk
+from pagebook.views.facts import Walk, leaf
 from pagebook.views.svg.drawing import MARGIN, SIZE, Drawing, text_width
 from pagebook.views.svg.fields import SMALL, Part, bottom_of, strip, va_parts
 
@@ -37,6 +37,7 @@ def directories(found: Walk) -> Drawing:
     top = drawing.heading(f"{fmt.name}, {fmt.levels} levels; the root is at {space.table.root:#x}")
     last = found.entries[-1]
     shift = PAGE_SHIFT + last.level * fmt.index_bits if found.pa is not None else PAGE_SHIFT
+    size = 1 << shift if found.pa is None else leaf(fmt, last.pte, last.level)[1]  # 64 KiB from sixteen PTEs
     parts = _parts(found.va, fmt, shift)
     places = strip(drawing, MARGIN + ROOT, top, parts)
     sources = [((left + right) / 2, bottom) for left, right, bottom in places]
@@ -44,7 +45,7 @@ def directories(found: Walk) -> Drawing:
     count = len(sources)
     head = bottom_of(places) + 12 + LANE * count + 40
     columns = [
-        Column(MARGIN + ROOT + n * (COLUMN + GAP), _height(found.va, fmt, n, count, shift, head)) for n in range(count)
+        Column(MARGIN + ROOT + n * (COLUMN + GAP), _height(found.va, fmt, n, count, size, head)) for n in range(count)
     ]
     _root(drawing, found, head)
     for number, column in enumerate(columns[:-1]):
@@ -52,7 +53,7 @@ def directories(found: Walk) -> Drawing:
         _table(drawing, found, column, head, fmt.levels - 1 - number, entry)
         if number < len(found.entries) - 1 or (found.pa is not None and entry is last):
             _pointer(drawing, column, columns[number + 1], head)
-    _page(drawing, found, columns[-1], head, shift)
+    _page(drawing, found, columns[-1], head, size)
     _lanes(drawing, sources, columns, bottom_of(places) + 12, len(found.entries) if found.pa is None else count)
     _verdict(drawing, found, head + HEIGHT + 2 * MARGIN)
     return drawing
@@ -68,10 +69,10 @@ def _parts(va: int, fmt: Format, shift: int) -> list[Part]:
     return [*above, Part(f"offset in {size_text(1 << shift)}", shift - 1, 0, offset, f"{offset:#x}", "mark")]
 
 
-def _height(va: int, fmt: Format, number: int, count: int, shift: int, head: float) -> float:
+def _height(va: int, fmt: Format, number: int, count: int, size: int, head: float) -> float:
     """How far down the entry stands that the address chooses, or the byte in the page."""
     level = fmt.levels - 1 - number
-    share = (va & (1 << shift) - 1) / (1 << shift) if number == count - 1 else fmt.index(va, level) / fmt.entries
+    share = (va & size - 1) / size if number == count - 1 else fmt.index(va, level) / fmt.entries
     return head + HEIGHT - CHOSEN / 2 - share * (HEIGHT - CHOSEN)
 
 
@@ -128,15 +129,15 @@ def _ends(drawing: Drawing, x: float, head: float, y: float, highest: str, lowes
                 drawing.box(x + COLUMN / 2 - 1.5, middle + step - 1.5, 3, 3, "faint", line="", round=1.5)
 
 
-def _page(drawing: Drawing, found: Walk, column: Column, head: float, shift: int) -> None:
+def _page(drawing: Drawing, found: Walk, column: Column, head: float, size: int) -> None:
     x = column.x
     if found.pa is None:
         drawing.text(x, head - 24, "page", bold=True, ink="faint", font="sans")
         drawing.text(x, head - 8, "not reached", size=SMALL, ink="faint", font="sans")
         drawing.box(x, head, COLUMN, HEIGHT, "", line="ghost", dash="5 4")
         return
-    page = found.pa & -(1 << shift)
-    drawing.text(x, head - 24, f"page of {size_text(1 << shift)}", bold=True, font="sans")
+    page = found.pa & -size
+    drawing.text(x, head - 24, f"page of {size_text(size)}", bold=True, font="sans")
     drawing.text(x, head - 8, f"at {page:#x}", size=SMALL)
     drawing.box(x, head, COLUMN, HEIGHT, "leaf", hatch="slash")
     _ends(drawing, x, head, column.y, "", "")
