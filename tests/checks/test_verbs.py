@@ -155,6 +155,11 @@ def follows_sarif(log: dict[str, Any]) -> None:
         assert result["level"] in SARIF_LEVELS
         assert isinstance(result["message"]["text"], str) and result["message"]["text"]
         for location in result["locations"]:
+            assert set(location) <= {"logicalLocations", "physicalLocation"}
+            if "physicalLocation" in location:
+                [(kind, address)] = location["physicalLocation"].items()
+                assert (kind, set(address)) == ("address", {"absoluteAddress", "kind"})
+                assert type(address["absoluteAddress"]) is int and address["absoluteAddress"] >= 0
             for logical in location["logicalLocations"]:
                 assert set(logical) == {"name", "fullyQualifiedName", "kind"}
                 assert all(isinstance(value, str) and value for value in logical.values())
@@ -169,6 +174,10 @@ def test_every_seeded_machine_makes_a_sarif_log_that_follows_the_standard(name: 
     [run] = log["runs"]
     assert seed.expected <= {result["ruleId"] for result in run["results"]}
     assert len(run["results"]) == len(report.findings)
+    for result, found in zip(run["results"], report.findings, strict=True):
+        physical = result["locations"][0].get("physicalLocation")
+        at = None if physical is None else physical["address"]["absoluteAddress"]
+        assert at == (found.pa if found.pte_pa is None else found.pte_pa)
 
 
 def test_sarif_from_the_command_line() -> None:

@@ -175,7 +175,10 @@ def _hex(value: int | None) -> str | None:
 
 
 def sarif(report: Report, remarks: Sequence[str] = ()) -> dict[str, Any]:
-    """The findings as a SARIF 2.1.0 log with one run; places are logical locations, for there is no source file."""
+    """The findings as a SARIF 2.1.0 log with one run.
+
+    There is no source file: places are logical locations, and physical addresses, of the PTE or else of the frame.
+    """
     numbers = {id: number for number, id in enumerate(report.rules)}
     more = (f"{id}: {_count(count, 'more finding')} like those listed" for id, count in report.more.items())
     notes = [{"level": "note", "message": {"text": text}} for text in (*more, *remarks)]
@@ -204,18 +207,20 @@ def _rule(rule: Rule) -> dict[str, Any]:
 def _result(finding: Finding, report: Report, number: int) -> dict[str, Any]:
     where = place(finding)
     facts = _finding(finding)
+    at = finding.pa if finding.pte_pa is None else finding.pte_pa
+    location: dict[str, Any] = {
+        "logicalLocations": [
+            {"name": where, "fullyQualifiedName": f"{report.machine.name}/{where}", "kind": "resource"}
+        ]
+    }
+    if at is not None:
+        location["physicalLocation"] = {"address": {"absoluteAddress": at, "kind": "data"}}
     return {
         "ruleId": finding.rule,
         "ruleIndex": number,
         "level": str(finding.severity),
         "message": {"text": f"{where}: {finding.message}"},
-        "locations": [
-            {
-                "logicalLocations": [
-                    {"name": where, "fullyQualifiedName": f"{report.machine.name}/{where}", "kind": "resource"}
-                ]
-            }
-        ],
+        "locations": [location],
         "properties": {
             key: facts[key]
             for key in ("space", "pid", "va", "pa", "size", "pages", "pte", "pte_pa", "level", "remedy")
