@@ -165,7 +165,12 @@ MUTANTS = (
         "size, level = self.fmt.page_bytes(0)",
         "superpages have 4 KiB",
     ),
-    Mutant("scan.py", "kind=1)]", "kind=0)]", "a pointer on the last level is called a table outside memory"),
+    Mutant(
+        "scan.py",
+        "kind=LAST_POINTER)]",
+        "kind=TABLE_OUTSIDE)]",
+        "a pointer on the last level is called a table outside memory",
+    ),
     Mutant(
         "scan.py",
         "U64(self.fmt.page_bytes(self.level) - 1) != 0",
