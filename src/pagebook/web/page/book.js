@@ -94,18 +94,16 @@ class Book {
     const height = Math.max(Math.min(innerWidth < 700 ? innerHeight * 0.45 : innerHeight - 260, 1400), 240);
     const frames = this.page.machine.frames;
     const most = Math.floor(Math.log2(width / LEAST_CELL));
-    let columnBits = most;
-    const whole = () => {
-      const cell = Math.floor(width / 2 ** columnBits);
-      const rows = Math.max(Math.floor(height / cell), 1);
-      let bits = columnBits;
-      while (2 ** bits * rows < frames) bits++;
-      return bits;
+    const fits = (bits) => {
+      const across = 2 ** Math.min(bits, most);
+      const down = Math.ceil(frames / 2 ** bits);
+      return down * Math.min(width / across, TALLEST) <= height && down * across <= MOST_CELLS;
     };
-    const largest = whole();
-    const asked = state.row === undefined ? (state.sel ? Math.min(largest, most) : largest) : Number(state.row);
+    let largest = 0; // the row of the largest cells with which all of RAM is seen
+    while (!fits(largest)) largest++;
+    const asked = state.row === undefined ? (state.sel ? Math.min(largest, most - 1) : largest) : Number(state.row);
     const row = Math.min(Math.max(Number.isInteger(asked) ? asked : largest, 0), largest);
-    columnBits = Math.min(row, most);
+    const columnBits = Math.min(row, most);
     const columns = 2 ** columnBits;
     const cell = width / columns;
     const tall = Math.min(cell, TALLEST);

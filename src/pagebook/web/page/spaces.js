@@ -13,7 +13,6 @@ export function spacesView(page) {
   const layout = el("div", { class: "layout" });
   const tables = el("div", { class: "tables" });
   const element = el("section", { class: "spaces", "aria-label": "Spaces" }, list, layout, tables);
-  let focused = null; // the level of the table in which a cell was chosen last
 
   function showList(name) {
     const machine = page.machine;
@@ -84,10 +83,16 @@ export function spacesView(page) {
       if (table.kinds[index] !== 1 || level === lowest) break;
       pa = table.targets[index];
     }
-    onChange(tables, [space.name, state.va, lowest, read], () => fill(tables, made));
-    if (focused !== null) tables.querySelector(`[data-level="${focused}"] [aria-selected="true"]`)?.focus();
-    focused = null;
+    onChange(tables, [space.name, state.va, lowest, read], () => fillTables(made));
     return undefined;
+  }
+
+  /** Tables in the place of those that are shown; an entry that has the focus keeps it. */
+  function fillTables(...children) {
+    const entry = tables.contains(document.activeElement) ? document.activeElement.dataset.index : undefined;
+    const level = document.activeElement?.closest(".grid")?.dataset.level;
+    fill(tables, ...children);
+    if (entry !== undefined) tables.querySelector(`[data-level="${level}"] [data-index="${entry}"]`)?.focus();
   }
 
   async function tableOf(space, table, index, va) {
@@ -99,7 +104,7 @@ export function spacesView(page) {
       const opens = table.kinds[cell] === 1 && table.level > 0;
       return { view: "spaces", space: space.name, va: `0x${address.toString(16)}`, level: opens ? table.level - 1 : table.level };
     };
-    const grid = cells(table, index, (cell) => { focused = table.level; page.go(go(cell)); });
+    const grid = cells(table, index, (cell) => page.go(go(cell)));
     const decoded = await ask("pte", { value: table.ptes[index], format: space.format });
     const kind = KINDS[table.kinds[index]];
     const leads = { absent: "absent: no address leads on from here", table: `a pointer to the table at ${table.targets[index]}`, leaf: `a leaf: ${sized(table.covers)} at ${table.targets[index]}` }[kind];
@@ -136,7 +141,7 @@ export function spacesView(page) {
     const index = Math.min(Math.max(Number(state.index ?? 0) || 0, 0), table.ptes.length - 1);
     const decoded = await ask("pte", { value: table.ptes[index], format: space.format });
     tables.drawnFrom = null;
-    fill(tables, el("h2", {}, `The table at ${table.pa}`), el("p", { class: "dim" }, `level ${table.level}, of ${state.space}`),
+    fillTables(el("h2", {}, `The table at ${table.pa}`), el("p", { class: "dim" }, `level ${table.level}, of ${state.space}`),
       cells(table, index, (cell) => page.go({ ...state, index: cell })),
       el("p", {}, el("strong", {}, `Entry ${index}`), " is ", el("code", {}, table.ptes[index]), `, ${KINDS[table.kinds[index]]}`),
       pteBits(table.ptes[index], decoded.places, page.machine.flags));
