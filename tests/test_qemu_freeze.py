@@ -14,7 +14,7 @@ from types import FrameType
 
 import pytest
 
-from fake_qemu import LINUX, FakeStub, open_for
+from fake_qemu import LINUX, FakeMonitor, FakeStub, open_for
 from pagebook.errors import BadTarget
 from pagebook.sources.qemu import Qemu
 from scenes import CODE, MAKEFILE, SATP, Scene, same_tables
@@ -105,16 +105,20 @@ def test_a_signal_while_the_guest_is_let_go_on_waits_until_it_does(scene: Scene,
     assert fake.running
 
 
-def test_a_guest_whose_frozen_block_never_begins_goes_on_when_it_is_let_go_of(scene: Scene):
-    """A signal can come when the guest has been stopped and the block that it was stopped for has not begun."""
-    fake = scene.monitor(scene.start())
-    qemu = scene.find(f"qmp:{fake.path}")
+def let_go_of_before_the_block(qemu: Qemu, fake: FakeMonitor | FakeStub) -> None:
     block = qemu.frozen()
     block.__enter__()
     assert not fake.running
     qemu.close()
     assert fake.running
     block.__exit__(None, None, None)
+
+
+def test_a_guest_whose_frozen_block_never_begins_goes_on_when_it_is_let_go_of(scene: Scene):
+    """A signal can come when the guest has been stopped and the block that it was stopped for has not begun."""
+    fake = scene.monitor(scene.start())
+    qemu = scene.find(f"qmp:{fake.path}")
+    let_go_of_before_the_block(qemu, fake)
     assert fake.asked.count("cont") == 1
 
 
@@ -154,12 +158,7 @@ def test_a_guest_on_a_gdbstub_whose_frozen_block_never_begins_goes_on_too(scene:
     scene.stack.enter_context(open_for(fake))
     scene.start("-S", "-gdb", f"tcp::{fake.port}")
     qemu = scene.find()
-    block = qemu.frozen()
-    block.__enter__()
-    assert not fake.running
-    qemu.close()
-    assert fake.running
-    block.__exit__(None, None, None)
+    let_go_of_before_the_block(qemu, fake)
 
 
 def test_an_error_in_a_frozen_look_lets_the_guest_go_on(scene: Scene):

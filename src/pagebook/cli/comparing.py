@@ -57,8 +57,8 @@ def _for(target: str, other: str, model: Model) -> Model:
 def _two_builds(old: Machine, new: Machine) -> Iterator[str]:
     """That two kernels are not the same file, as one symbol shows."""
     both = sorted(old.symbols.keys() & new.symbols.keys())
-    moved = next((name for name in ("end", *both) if old.symbols.get(name) != new.symbols.get(name)), None)
-    if moved in both:
+    moved = next((name for name in both if old.symbols[name] != new.symbols[name]), None)
+    if moved:
         yield (
             f"two builds of a kernel: {moved} is at {old.symbols[moved]:#x} in {old.name} and at "
             f"{new.symbols[moved]:#x} in {new.name}; what their images and their allocators hold differs for that alone"
