@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,9 @@ from browser.window import chromium
 
 SIZES = {"phone": (390, 844), "laptop": (1280, 800), "projector": (1920, 1080)}
 THEMES = ("light", "dark")
+PRINTED = """usertrap(): unexpected scause 0x000000000000000f pid=7
+            sepc=0x0000000000000038 stval=0x0000000000002fb0
+"""
 SETTLE = 400  # milliseconds before a picture
 
 
@@ -33,18 +36,23 @@ class Drive:
         self.wrong: list[str] = []
 
     @contextmanager
-    def page(self, at: Served, size: str = "laptop", theme: str = "light") -> Iterator[Any]:
-        """The page as it opens by the link, in a browser that knows nothing yet."""
+    def page(self, at: Served, size: str = "laptop", theme: str = "light", refused: bool = False) -> Iterator[Any]:
+        """The page as it opens by the link, in a browser that knows nothing yet.
+
+        ``refused`` says that it will ask what is refused, which browsers write on the console.
+        """
         width, height = SIZES[size]
         context = self.browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
         page = context.new_page()
         host = urlsplit(at.link).netloc
-        page.on(
-            "console", lambda said: said.type in ("error", "warning") and self.wrong.append(f"console: {said.text}")
-        )
+        if not refused:
+            page.on(
+                "console", lambda said: said.type in ("error", "warning") and self.wrong.append(f"console: {said.text}")
+            )
+        worst = 401 if refused else 400
         page.on("pageerror", lambda error: self.wrong.append(f"page: {error}"))
         page.on("request", lambda one: urlsplit(one.url).netloc != host and self.wrong.append(f"asked {one.url}"))
-        page.on("response", lambda one: one.status >= 400 and self.wrong.append(f"{one.status} for {one.url}"))
+        page.on("response", lambda one: one.status >= worst and self.wrong.append(f"{one.status} for {one.url}"))
         started = time.monotonic()
         page.goto(at.link)
         page.wait_for_selector("body[data-ready]")
@@ -80,6 +88,10 @@ def model(drive: Drive) -> None:
             views.walk(page, "sh", "0x2ff8", "store", fault=True)
             views.checks(page, None)
             views.tape(page)
+            views.trap(page, PRINTED, "sh", "the stack overflowed into its guard page")
+            views.search(page, "leaked-frame")
+            told = "document.querySelector('.rule')?.hidden === false"
+            views.settled(page, told, "a rule is searched for, and tells its story")
             views.search(page, "trampoline")
             link = page.url
             other = page.context.new_page()
@@ -88,6 +100,8 @@ def model(drive: Drive) -> None:
             assert views.state(other) == views.state(page), "a link holds the whole state"
             page.click("#theme")
             assert page.evaluate("document.documentElement.dataset.theme") == "light"
+        with drive.page(at, refused=True) as page:
+            views.refused(page)
         drive.look(
             at, "model",
             {
@@ -147,6 +161,28 @@ def guest(drive: Drive, folder: Path) -> None:
             assert one.counts_on(), "the guest counts on"
 
 
+def restarted(drive: Drive, folder: Path) -> None:
+    """A guest that ends while it is looked at, and is started again: said, waited for, and followed."""
+    from guests.build import build
+    from guests.qemu import running
+    from pagebook.sv import SV39
+
+    kernel = build(folder)
+    with ExitStack() as first:
+        first.enter_context(running(kernel, SV39.mode, folder))
+        with served(f"qmp:{folder / 'qmp'}") as at, drive.page(at) as page:
+            follows = "document.getElementById('follow').textContent.includes('Live')"
+            views.settled(page, follows, "a guest is followed")
+            first.close()
+            (folder / "uart").unlink()  # on which it said that it is ready
+            views.settled(page, f"!({follows})", "that it is not seen is on the button")
+            views.settled(page, "document.getElementById('said').textContent.includes('ended')", "and why is said")
+            with running(kernel, SV39.mode, folder):
+                views.settled(page, follows, "the guest that was started again is followed")
+                said = "!document.getElementById('said').textContent.includes('ended')"
+                views.settled(page, said, "and no more is said that it ended")
+
+
 def report(drive: Drive, folder: Path) -> None:
     """Reports as files: in every size and theme, with a script and without."""
     for name, path in reports.reports(folder).items():
@@ -161,7 +197,7 @@ def main() -> int:
     """0 when nothing is wrong."""
     parser = argparse.ArgumentParser(prog="python -m browser", description=__doc__)
     parser.add_argument("--shots", type=Path, help="a folder for pictures of every view")
-    parser.add_argument("--only", choices=("model", "core", "report", "guest"), help="only this target")
+    parser.add_argument("--only", choices=("model", "core", "report", "guest", "restarted"), help="only this target")
     chosen = parser.parse_args()
     if chosen.shots:
         chosen.shots.mkdir(parents=True, exist_ok=True)
@@ -174,6 +210,7 @@ def main() -> int:
             "core": lambda it: core(it, folder),
             "report": lambda it: report(it, folder),
             "guest": lambda it: guest(it, folder),
+            "restarted": lambda it: restarted(it, folder),
         }.items():
             if chosen.only not in (None, target):
                 continue

@@ -96,18 +96,53 @@ def walk(page: Page, space: str, va: str, access: str, fault: bool) -> None:
     settled(page, f"location.hash.includes('va={va}')", "what is typed is in the link")
     settled(page, "!document.querySelector('.shown').hidden", "the walk is shown")
     page.wait_for_load_state("networkidle")
+    settled(page, "!document.querySelector('.verdict-box:not(.told)').hidden", "the verdict comes first")
     page.focus(".shown")
+    page.keyboard.press("Home")
+    settled(page, "document.querySelector('.verdict-box:not(.told)').hidden", "the start knows no verdict")
     for _ in range(12):
         page.keyboard.press("ArrowRight")
         page.wait_for_timeout(20)
-    settled(page, "!document.querySelector('.verdict-box').hidden", "the steps end at the verdict")
-    assert page.locator(".verdict-box > p.bad").count() == int(fault), page.text_content(".verdict-box")
+    settled(page, "!document.querySelector('.verdict-box:not(.told)').hidden", "the steps end at the verdict")
+    assert page.locator(".verdict-box:not(.told) > p.bad").count() == int(fault), page.text_content(
+        ".verdict-box:not(.told)"
+    )
     if fault:
         assert page.locator(".entry .field.decided").count() > 0, "the deciding bit is marked"
     page.keyboard.press("ArrowLeft")
-    settled(page, "document.querySelector('.verdict-box').hidden", "a step back hides the verdict")
+    settled(page, "document.querySelector('.verdict-box:not(.told)').hidden", "a step back hides the verdict")
     page.keyboard.press("End")
-    settled(page, "!document.querySelector('.verdict-box').hidden", "End shows it again")
+    settled(page, "!document.querySelector('.verdict-box:not(.told)').hidden", "End shows it again")
+
+
+def trap(page: Page, printed: str, space: str, likely: str) -> None:
+    """Paste what a kernel printed into the walk, and into the search: explained, step by step."""
+    go(page, "#view=walk")
+    if not page.evaluate("document.querySelector('.crash').open"):
+        page.click(".crash summary")
+    page.fill("#walk-trap", printed)
+    page.click(".crash button")
+    settled(page, f"document.querySelector('.told')?.textContent.includes('{likely}')", "a crash is explained")
+    settled(page, f"document.getElementById('walk-space').value === '{space}'", "the space that explains it is chosen")
+    page.focus(".shown")
+    page.keyboard.press("ArrowLeft")
+    settled(page, "document.querySelector('.verdict-box:not(.told)').hidden", "its walk can be stepped")
+    search(page, " ".join(printed.split()))
+    settled(page, f"document.querySelector('.told')?.textContent.includes('{likely}')", "the search explains it too")
+
+
+def refused(page: Page) -> None:
+    """What cannot be asked is said, and stays said; what was shown before is not taken for an answer."""
+    go(page, "#view=spaces&space=nobody")
+    settled(page, "document.getElementById('said').textContent.includes('nobody')", "a space that is not there is said")
+    assert page.locator(".region").count() == 0, "and nothing of another is shown"
+    go(page, "#view=walk&space=nobody&va=0x1000")
+    settled(page, "document.getElementById('said').textContent.includes('nobody')", "so it is in a walk")
+    page.wait_for_timeout(1500)
+    assert "nobody" in page.text_content("#said"), "it stays said"
+    assert page.locator(".shown").is_hidden(), "no verdict stands beside it"
+    go(page, "#view=nothing")
+    settled(page, "document.getElementById('said').textContent.includes('no view')", "a view that is none is said")
 
 
 def checks(page: Page, rule: str | None, frame: str = "") -> None:

@@ -17,11 +17,12 @@ from pagebook.checks.registry import RULES, choose
 from pagebook.cli import shown
 from pagebook.diff import compare
 from pagebook.explain import explain, regime_of
-from pagebook.faults import Printed, explain_fault
+from pagebook.faults import explain_fault
 from pagebook.guests.roots import find_roots
 from pagebook.ledger import Ledger
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Extensions, Kind, Mmu
+from pagebook.printed import Printed
 from pagebook.rows import Rows, answer
 from pagebook.scan import scan
 from pagebook.sv import Format

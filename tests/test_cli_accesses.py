@@ -9,11 +9,13 @@ import pty
 import re
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from calls import BUFFERED, Answer, call, core_of
+from elves import build_elf
 from pagebook.cli import output
 from pagebook.mmu import RULES
 from pagebook.quiz import make_question
@@ -108,8 +110,7 @@ NO_FAULT = """\
 scause 0xf (store/AMO page fault), stval 0x1000
   but       as this machine is now, that does not happen: in sh the access is allowed
   then      the addresses here are those of the files that were given, or of the built-in programs: give the kernel \
-and the program that ran, --kernel kernel/kernel --init user/_init --sh user/_sh --program user/_NAME, and its year \
-with --rev
+and the program that ran, --kernel kernel/kernel --init user/_init --sh user/_sh --program user/_NAME
 """
 
 PTE = """\
@@ -240,6 +241,49 @@ def test_a_fault_takes_numbers_as_panics_print_them() -> None:
     assert one == call("fault --scause 15 --sepc 56 --stval 2ff8")
 
 
+USERTRAP = """usertrap(): unexpected scause 0x000000000000000f pid=2
+            sepc=0x0000000000000038 stval=0x0000000000002ff8
+"""
+
+
+def test_a_fault_takes_the_lines_as_the_kernel_printed_them() -> None:
+    numbers = call("fault --scause 15 --sepc 0x38 --stval 0x2ff8 --pid 2 --trap user").must(0)
+    assert call(["fault", "--printed", USERTRAP]) == numbers
+    log = f"init: starting sh\n$ crash\n{USERTRAP.replace('2ff8', '1ff8')}$ crash again\n{USERTRAP}$ "
+    assert call("fault --printed -", typed=log) == numbers
+    answer = call("fault --printed -", typed=log, terminal=True)
+    assert answer.status == 0
+    assert answer.err.startswith("pagebook: paste what the kernel printed, then press Enter and Ctrl-D")
+
+
+def test_who_printed_a_trap_is_asked_unless_told_otherwise() -> None:
+    panic = "scause 0xd\nsepc=0x80001234 stval=0x8\npanic: kerneltrap\n"
+    assert "load at 0x8 in supervisor mode, kernel" in call(["fault", "--printed", panic]).must(0).out
+    wild = ["fault", "--printed", "usertrap(): unexpected scause 0xc sepc=0x505 stval=0x505", "--trap", "kernel"]
+    assert "in supervisor mode, kernel" in call(wild).out
+
+
+def test_a_log_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pagebook.cli.verbs.MOST_LOG", 1 << 10)
+    assert "a log of more than 1K" in call("fault --printed -", typed="x" * 2000).refusal
+    monkeypatch.setattr("pagebook.cli.verbs.sys", SimpleNamespace(stdin=None))
+    assert "no standard input" in call("fault --printed -").refusal
+
+
+def test_a_kernel_of_another_year_than_the_model_follows_is_said(tmp_path: Path) -> None:
+    symbols = {"etext": 0x8000_1000, "end": 0x8000_3000, "trampoline": 0x8000_0000, "mappages": 0x8000_0000}
+    kernel = tmp_path / "kernel"
+    kernel.write_bytes(build_elf([(0x8000_0000, 8, 8, 5, b"kernel..")], symbols=symbols))
+    told = call(["boot", "--json", "--ram", "2M", "--kernel", kernel])
+    assert (told.status, told.err, json.loads(told.out)["machine"]) == (0, "", "xv6 (2022)")
+    for verb in ("boot --quiet", "maps"):
+        other = call([*verb.split(), "--ram", "2M", "--rev", "2025", "--kernel", kernel])
+        assert other.err == (
+            f"pagebook: {kernel} follows the rules of 2022, and --rev 2025 has the model follow others; leave out "
+            "--rev for the kernel's own\n"
+        )
+
+
 def test_sv32_has_ptes_of_32_bits_and_no_high_fields() -> None:
     text = call("pte 0x21fdd01b --format sv32").must(0).out
     assert "  bits      00100001111111011101000000011011\n" in text
@@ -274,8 +318,13 @@ def test_a_pte_is_read_as_the_hart_would(pte: str, status: int, words: str) -> N
         ("walk 0 --priv H", "Error: Invalid value for '--priv': 'H' is not one of"),
         ("walk 0 --access amo --size 3", "pagebook: an AMO of 3 bytes: its size is a power of two"),
         ("walk 0x10000000000000000 --priv U", "pagebook: 0x10000000000000000 is no 64-bit address"),
-        ("fault --stval 0", "Error: Missing option '--scause'."),
-        ("fault --scause 13", "Error: Missing option '--stval'."),
+        ("fault --stval 0", "Error: give --scause and --stval, or with --printed the lines that the kernel printed"),
+        ("fault --scause 13", "Error: give --scause and --stval, or with --printed the lines that the kernel printed"),
+        (
+            "fault --printed x --pid 3",
+            "Error: --printed has the numbers; leave out --scause, --stval, --sepc and --pid",
+        ),
+        ("fault --printed ''", "pagebook: there is no scause in it; give the lines that the kernel printed: "),
         ("fault --scause x --stval 0", "Error: Invalid value for '--scause': 'x' is not an address"),
         (
             "fault --scause 2 --stval 0",

@@ -8,9 +8,10 @@ import pytest
 
 from elves import EXECUTE, READ, WRITE, build_elf
 from pagebook.errors import BadAddress, BadTarget
-from pagebook.faults import FARTHEST, KINDS, Fault, Printed, explain_fault, nearest
+from pagebook.faults import FARTHEST, Fault, explain_fault, nearest
 from pagebook.machine import Machine
 from pagebook.mmu import ACCESS_FAULT, CAUSES, PAGE_FAULT, Extensions, Kind, Mmu
+from pagebook.printed import KINDS, Printed
 from pagebook.table import AddressSpace
 from pagebook.xv6.boot import boot, machine
 
@@ -190,7 +191,7 @@ def test_of_a_fetch_stval_is_sepc_or_the_second_half_over_the_end_of_a_page() ->
 def test_the_printed_pid_leaves_that_process_alone_or_says_that_it_is_gone() -> None:
     found = fault(15, 0x10, pid=2)
     assert (found.chosen.space.name, found.same, found.fits) == ("sh", (), True)
-    gone = fault(15, 0x10, pid=4)
+    gone = fault(15, 0x10, pid=4, model=False)
     assert (gone.fits, gone.named, gone.code) == (False, False, ())
     assert gone.doubts == ("there is no process 4 now; those there are: 1 (init), 2 (sh), 3 (crash)",)
 
@@ -202,7 +203,23 @@ def test_in_a_guest_what_fits_nobody_is_gone_and_the_advice_is_a_call_that_can_b
     assert "break usertrap if $scause == 0xf" in advice[2]
     assert "xv6 kills" not in "".join(fault(15, 0x10, 0xC, priv="S", model=False).advice)
     assert "--root" in fault(15, 0x10, 0xC, of=replace(MODEL, guest=""), model=False).advice[0]
-    assert "leave out --pid" in fault(15, 0x10, pid=4).advice[1]
+    assert "leave out --pid" in fault(15, 0x4008, pid=3).advice[1]
+
+
+def test_a_pid_that_only_the_guest_knows_keeps_nobody_from_being_asked() -> None:
+    found = fault(15, 0x10, pid=9)
+    assert (found.fits, found.chosen.space.name) == (True, "crash")
+    assert found.notes == ("9 is a pid of your guest's; the model has no such process, so all of its were asked",)
+    assert fault(15, 0x10, pid=3).notes == ()
+    assert fault(15, 0x10, pid=9, model=False).notes == ()
+
+
+def test_a_jump_into_the_guard_page_is_no_overflow_of_the_stack() -> None:
+    guard = next(one for one in MODEL.space("sh").areas if one.name == "guard page")
+    (jump,) = fault(12, guard.start, guard.start, "sh").chosen.likely
+    (store,) = fault(15, guard.start, None, "sh").chosen.likely
+    assert jump.startswith("a jump into the stack's guard page")
+    assert store.startswith("the stack overflowed")
 
 
 def test_in_a_guest_what_fits_a_process_that_lives_is_to_be_held_against_the_pid() -> None:

@@ -150,6 +150,7 @@ CALLS = {
         "fault --scause 0xd --stval 0x3fffffe000 --sepc 0x3ffffff010",
         "fault --scause 0xd --stval 0x1000 --space init",
         "fault --scause 0xc --stval 0x2ff8 --sepc 0x2ff8",
+        "fault xv6 --ram 4M --scause 0xf --stval 0x2ff8 --pid 7",
     ],
     "pte": ["pte 0x21fdd0c7", "pte 0x0", "pte 0x5", "pte 0x21fdd001", "pte 0x21fdd01b --format sv32"],
     "satp": ["satp 0", "satp 0x8000000000087fff", "satp 0x80087fff --xlen 32"],
@@ -178,7 +179,8 @@ def printed(kind: str) -> list[dict[str, Any]]:
         calls += [[kind, path, "--select", "ALL"] for path in (saved(), broken())]
         calls += [[kind, *built_anew()]]
     elif kind in CALLS:
-        calls = [[*line.split(), *([saved()] if kind in ("fault", "access") else [])] for line in CALLS[kind]]
+        asking = kind in ("fault", "access")
+        calls = [[*line.split(), *([saved()] if asking and " xv6 " not in line else [])] for line in CALLS[kind]]
     else:
         calls = [[kind, *va, saved()] for va in target]
         calls += [[kind, *va, saved(), "--space", "init"] for va in target]

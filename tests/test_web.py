@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 
 from pagebook.errors import BadAddress, BadTarget, SourceLost
+from pagebook.faults import explain_fault
 from pagebook.ledger import Ledger, Role
 from pagebook.machine import Machine
 from pagebook.memory import Memory, Region
+from pagebook.mmu import Mmu
+from pagebook.printed import Printed
 from pagebook.targets import ModelOptions, Target, opened
-from pagebook.views import facts
+from pagebook.views import access, facts
 from pagebook.web import looks as looks_room
 from pagebook.web.app import make_app, page_files
 from pagebook.web.book import BLOCK_SHIFT, MOST_CELLS, SEVERAL, Book
@@ -23,6 +26,7 @@ from pagebook.web.gate import HEADERS, MOST_PATH, MOST_QUERY, Gate
 from pagebook.web.looks import Looks
 
 PORT = 4711
+TRAP = "usertrap():+unexpected+scause+0xf+pid%3D7+sepc%3D0x38+stval%3D0x2fb0"
 TOKEN = "a-token-of-this-run"
 HOST = f"127.0.0.1:{PORT}"
 PARSING = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function"  # text as HTML or code
@@ -368,6 +372,28 @@ def test_search_knows_addresses_frame_numbers_and_names(app):
     assert views("") == views("nobody%20is%20so%20called") == set()
 
 
+def test_search_knows_rules_and_traps(app):
+    (rule,) = api(app, "search", "q=pb102")["hits"]
+    assert (rule["view"], rule["rule"]) == ("rule", "PB102")
+    assert any(hit["rule"] == "PB102" for hit in api(app, "search", "q=leaked")["hits"])
+    assert [hit["view"] for hit in api(app, "search", f"q={TRAP}")["hits"]] == ["trap"]
+
+
+def test_a_trap_is_explained_as_the_verb_does(app, looks):
+    found = api(app, "fault", f"trap={TRAP}")
+    machine = looks.now().machine
+    asked = Printed(15, 0x2FB0, 0x38, 7)
+    told = explain_fault(machine, Mmu(machine.memory), asked, priv="U", model=True)
+    assert found["fits"] and told.fits
+    assert [(one["label"], one["words"]) for one in found["told"]] == [one[:2] for one in access.told(told)]
+    assert found["access"]["verdict"] == told.chosen.verdict
+    assert (found["access"]["space"], found["access"]["va_shape"]["pte_bytes"]) == ("sh", 8)
+    nobody = api(app, "fault", "trap=scause+0xf+sepc+0x7000+stval+0x10")
+    assert (nobody["fits"], nobody["access"]) == (False, None)
+    assert ask(app, "/api/fault", "trap=hello").status == 400
+    assert "no fault of an address" in ask(app, "/api/fault", "trap=scause+2+stval+0").data["error"]
+
+
 def test_a_fault_of_ours_is_told_without_its_inside(looks, monkeypatch):
     monkeypatch.setattr(Looks, "now", lambda self: 1 / 0)
     app = make_app(looks, "127.0.0.1", PORT, TOKEN)
@@ -423,9 +449,42 @@ def test_when_the_guest_ends_what_was_seen_last_stays_and_the_page_is_told(movin
     app = make_app(several, "127.0.0.1", PORT, TOKEN)
     moving.lost = True
     found = api(app, "machine")
-    assert (found["generation"], found["trouble"]) == (1, "the guest has ended")
+    assert (found["generation"], found["trouble"].split(";")[0]) == (1, "the guest has ended")
+    assert "pagebook serve qemu" in found["trouble"]
     moving.lost = False
     assert api(app, "machine")["trouble"] == ""
+
+
+def test_a_guest_that_is_started_again_is_looked_at_in_place_of_the_one_that_ended(moving):
+    there = []
+
+    def again():
+        if not there:
+            raise BadTarget("no QEMU is running; start one")
+        return there[0]
+
+    several = Looks(Target("first", moving.look, live=True), moves=True, again=again)
+    app = make_app(several, "127.0.0.1", PORT, TOKEN)
+    assert api(app, "changes")["changes"] == []
+    moving.lost = True
+    assert api(app, "machine")["trouble"] == f"the guest has ended; {looks_room.STARTED_AGAIN}"
+    waiting = api(app, "machine")
+    assert waiting["trouble"] == "the guest has ended; no QEMU is running; start one"
+    assert waiting["target"] == "first"
+    second = Moving(moving.machine)
+    there.append(Target("second", second.look, live=True, remarks=["of the second"]))
+    found = api(app, "machine")
+    assert (found["trouble"], found["target"], found["remarks"]) == ("", "second", ["of the second"])
+    assert found["generation"] > waiting["generation"]
+    second.lost = True
+    assert api(app, "machine")["trouble"].startswith("the guest has ended")
+
+
+def test_a_space_that_is_gone_is_refused_with_the_reason_in_what_moves(app, moving):
+    several = Looks(Target("moving", moving.look, live=True), moves=True)
+    told = ask(make_app(several, "127.0.0.1", PORT, TOKEN), "/api/space", "name=gone").data["error"]
+    assert told.endswith("; a process that has ended is gone with its tables")
+    assert "ended" not in ask(app, "/api/space", "name=gone").data["error"]
 
 
 def test_findings_of_what_moves_are_kept_for_seconds(moving):

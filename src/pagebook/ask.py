@@ -35,7 +35,7 @@ Access = Literal["load", "store", "fetch", "amo"]
 
 
 def boot(
-    rev: str = "2024",
+    rev: str | None = None,
     *,
     ram: int = 128 << 20,
     kernel: str | None = None,

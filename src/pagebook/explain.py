@@ -262,7 +262,9 @@ def _hints(space: Space, rule: Rule, regime: Regime, kind: Kind, va: int, page: 
 def _of_place(space: Space, rule: Rule, regime: Regime, kind: Kind, va: int) -> Iterable[str]:
     """The hints that need only the place."""
     names = set(areas_at(space, va))
-    if "guard page" in names:
+    if "guard page" in names and kind is Kind.FETCH:
+        yield "a jump into the stack's guard page: a return address overwritten on the stack, a bad function pointer"
+    elif "guard page" in names:
         yield "the stack overflowed into its guard page: recursion without end, or large local arrays"
     elif names & {"trapframe", "trampoline"} and regime.priv == "U":
         yield "the page is the kernel's, mapped here without U; a program reaches it only by a wild pointer"

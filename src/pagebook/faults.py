@@ -16,20 +16,9 @@ from pagebook.explain import Explanation, areas_at, explain, regime_of
 from pagebook.instructions import Instruction, decode, size_of
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Kind, Mmu, Outcome
+from pagebook.printed import Printed
 from pagebook.units import PAGE_MASK
 
-KINDS = {1: Kind.FETCH, 5: Kind.LOAD, 7: Kind.STORE, 12: Kind.FETCH, 13: Kind.LOAD, 15: Kind.STORE}
-
-OTHER_CAUSES = {
-    0: "instruction address misaligned: a jump to an address that no instruction can have",
-    2: "illegal instruction: the hart ran into bytes that are no code, or lacks the instruction",
-    3: "breakpoint: an ebreak",
-    4: "load address misaligned, and this hart does not mend it",
-    6: "store or AMO address misaligned, and this hart does not mend it",
-    8: "system call from user mode: the kernel did not take it for one",
-    9: "environment call from supervisor mode",
-}
-INTERRUPTS = {1: "a software", 5: "a timer", 9: "an external"}
 FARTHEST = 1 << 16  # bytes from a symbol to an address that is still said to be in it
 SURE, UNKNOWN, IMPOSSIBLE = range(3)
 XV6 = "xv6"  # how a machine says that it is a guest of xv6's
@@ -37,7 +26,7 @@ XV6 = "xv6"  # how a machine says that it is a guest of xv6's
 FILES = "--kernel kernel/kernel --init user/_init --sh user/_sh --program user/_NAME"
 OF_THE_MODEL = (
     "the addresses here are those of the files that were given, or of the built-in programs: give the kernel and the "
-    f"program that ran, {FILES}, and its year with --rev"
+    f"program that ran, {FILES}"
 )
 PIDS_OF_THE_MODEL = "in the model --program is process 3, whatever pid it had in your guest: leave out --pid"
 OF_THE_KERNEL = "the kernel is still there after a panic: are these the numbers of this run, and complete?"
@@ -64,8 +53,8 @@ class Fault(NamedTuple):
 
     ``instruction`` is what stands at sepc there, None where that is not known; ``certain`` says that it is one that
     makes such an access.  ``passed`` names the spaces that come before it, could have made the access and do not fit;
-    ``ruled_out`` those that could not.  ``code`` says where the instruction is, ``doubts`` why nothing fits, ``advice``
-    what to do next.
+    ``ruled_out`` those that could not.  ``code`` says where the instruction is, ``notes`` how the numbers were taken,
+    ``doubts`` why nothing fits, ``advice`` what to do next.
     """
 
     scause: int
@@ -81,22 +70,9 @@ class Fault(NamedTuple):
     passed: tuple[str, ...]
     ruled_out: tuple[RuledOut, ...]
     code: tuple[str, ...]
+    notes: tuple[str, ...]
     doubts: tuple[str, ...]
     advice: tuple[str, ...]
-
-
-class Printed(NamedTuple):
-    """What the trap printed: two or three registers, and the pid or None."""
-
-    scause: int
-    stval: int
-    sepc: int | None = None
-    pid: int | None = None
-
-    @property
-    def kind(self) -> Kind:
-        """What was done; BadAddress when scause is no fault of an address."""
-        return _kind(self.scause)
 
 
 class Suspect(NamedTuple):
@@ -126,6 +102,10 @@ def explain_fault(
     if not asked:
         raise BadAddress(f"{machine.name} has no address space to look in")
     here = [one for one in asked if printed.pid in (None, one.pid)]
+    notes: tuple[str, ...] = ()
+    if model and not here:  # the pid is the guest's, where other processes came before
+        notes = (f"{printed.pid} is a pid of your guest's; the model has no such process, so all of its were asked",)
+        here = list(asked)
     suspects = _suspects(mmu, here, printed, priv)
     possible = sorted((one for one in suspects if one.rank(kind) != IMPOSSIBLE), key=lambda one: one.rank(kind))
     usual = [Suspect(one, by, None) for one, by in _usual(here or asked, priv)]
@@ -151,6 +131,7 @@ def explain_fault(
             if one.instruction and one.rank(kind) == IMPOSSIBLE
         ),
         code=_code(machine, mmu, chosen, printed.sepc, suspect.instruction) if named else (),
+        notes=notes,
         doubts=doubts,
         advice=_advice(machine, printed, chosen, fits, priv, model),
     )  # fmt: skip
@@ -158,18 +139,6 @@ def explain_fault(
 
 def _names(spaces: Iterable[Space]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.name for one in spaces))
-
-
-def _kind(scause: int) -> Kind:
-    if scause in KINDS:
-        return KINDS[scause]
-    for xlen in (64, 32):
-        number = scause - (1 << xlen - 1)
-        if number in INTERRUPTS:
-            raise BadAddress(f"scause {scause:#x} is {INTERRUPTS[number]} interrupt, not a fault of an address")
-    what = OTHER_CAUSES.get(scause, "one that page tables have no part in")
-    known = ", ".join(f"{cause:#x}" for cause in KINDS)
-    raise BadAddress(f"scause {scause:#x} is no fault of an address, as {known} are: it is {what}")
 
 
 def _usual(spaces: Sequence[Space], priv: str | None) -> list[tuple[Space, str]]:

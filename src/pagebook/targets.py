@@ -45,9 +45,12 @@ Powered = Callable[[Kernel], object]
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How to boot the model: paths of ELF files or None for the package's own, the revision, sizes in bytes."""
+    """How to boot the model: paths of ELF files or None for the package's own, the revision, sizes in bytes.
 
-    rev: str = "2024"
+    ``rev`` is None for that of the kernel's file, or 2024 without one.
+    """
+
+    rev: str | None = None
     kernel: str | None = None
     init: str | None = None
     sh: str | None = None
@@ -124,6 +127,17 @@ def boot_model(options: ModelOptions, progress: Progress | None = None, powered:
     )
 
 
+def other_year(options: ModelOptions) -> Iterator[str]:
+    """That the model follows another revision than the kernel's file does, where it was told to."""
+    if options.kernel is not None and options.rev is not None:
+        own = read_kernel(options.kernel).revision
+        if own not in (None, options.rev):
+            yield (
+                f"{options.kernel} follows the rules of {own}, and --rev {options.rev} has the model follow others; "
+                "leave out --rev for the kernel's own"
+            )
+
+
 def _named_program(path: str) -> tuple[str, bytes]:
     """The program, and what xv6 calls it: the file's name without the underscore of xv6's build."""
     return Path(path).name.removeprefix("_") or "program", read_program(path)
@@ -155,7 +169,11 @@ def opened(
                 "--satp, --root and --offsets say how to read a guest; the model knows where its tables are"
             )
         model = xv6.machine(boot_model(options, progress))
-        yield Target(model.name, lambda: model, boot=lambda powered: boot_model(options, powered=powered))
+
+        def again(powered: Powered) -> Kernel:
+            return boot_model(options, powered=powered)
+
+        yield Target(model.name, lambda: model, remarks=list(other_year(options)), boot=again)
         return
     _only_the_kernel(target, options)
     if target == EXAMPLES:

@@ -14,6 +14,7 @@ from elves import build_elf
 from pagebook.elf import read_elf
 from pagebook.errors import BadFile
 from pagebook.xv6 import programs
+from pagebook.xv6.boot import power_on
 from pagebook.xv6.programs import INIT, INITCODE, SH, read_kernel, read_program
 
 SYMBOLS = {"etext": BASE + PAGE, "end": BASE + 3 * PAGE, "trampoline": BASE}
@@ -90,6 +91,24 @@ def test_a_kernels_segment_without_bytes_may_be_anywhere(write):
 @pytest.mark.parametrize("at", [BASE, BASE + 3 * PAGE - 3])
 def test_a_kernels_bytes_may_reach_its_first_and_its_last_address(write, at):
     assert read_kernel(write(build_elf([(at, 3, 3, 5, b"abc")], symbols=SYMBOLS))).pieces == ((at, b"abc"),)
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "year"),
+    [
+        ({}, b"", None),
+        ({"vmfault"}, b"", None),  # not xv6's without mappages
+        ({"mappages"}, b"mappages: remap", "2022"),
+        ({"mappages", "timervec"}, b"mappages: va not aligned", "2024"),
+        ({"mappages", "vmfault"}, b"mappages: va not aligned", "2025"),
+    ],
+)
+def test_the_year_of_a_kernel_is_in_its_file(write, names, text, year):
+    symbols = SYMBOLS | dict.fromkeys(names, BASE)
+    image = read_kernel(write(build_elf([(BASE, len(text), 64, 5, text)], symbols=symbols)))
+    assert image.revision == year
+    assert power_on(ram=1 << 20, kernel=image).revision.name == (year or "2024")
+    assert power_on("2022", ram=1 << 20, kernel=image).revision.name == "2022"
 
 
 # Programs

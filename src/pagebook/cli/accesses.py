@@ -56,11 +56,12 @@ def walk(
 
 @click.command()
 @target_argument
-@click.option("--scause", type=NUMBER, required=True, help="What the trap printed as scause (or mcause).")
-@click.option("--stval", type=NUMBER, required=True, help="What it printed as stval: the address that faulted.")
+@click.option("--scause", type=NUMBER, help="What the trap printed as scause (or mcause).")
+@click.option("--stval", type=NUMBER, help="What it printed as stval: the address that faulted.")
 @click.option(
     "--sepc", type=NUMBER, help="What it printed as sepc: the instruction. It tells whose tables were in use."
 )
+@click.option("--printed", metavar="TEXT", help="All of it at once, as it was printed; - reads a pipe.")
 @click.option("--space", metavar="NAME", help="The address space: its name, pid or root; without, the one that fits.")
 @click.option("--pid", metavar="N", type=click.IntRange(1), help="What usertrap printed as pid: only that process.")
 @click.option("--trap", type=click.Choice(["user", "kernel"]), help="Who printed it: usertrap, or kerneltrap.")
@@ -69,9 +70,10 @@ def walk(
 @json_option
 def fault(
     target: str,
-    scause: int,
-    stval: int,
+    scause: int | None,
+    stval: int | None,
     sepc: int | None,
+    printed: str | None,
     space: str | None,
     pid: int | None,
     trap: str | None,
@@ -86,6 +88,8 @@ def fault(
     why, step by step. Give the kernel and the program that ran, or a saved machine; otherwise addresses are those of
     the built-in programs.
 
+    Give the numbers one by one, or the lines as they were printed; in a long log the last trap is taken.
+
     In a guest that runs, the process that made a fault is gone as soon as xv6 has killed it: ask the model, as in the
     first example, without a target. A kernel that stopped with a panic is still there.
 
@@ -95,10 +99,16 @@ def fault(
     pagebook fault --scause 0xf --stval 0x2fb0 --sepc 0xc --program user/_crash
     pagebook fault --scause 0xd --stval 0x8 --sepc 0x80001234
     pagebook fault qemu --scause 0xf --stval 0x2fb0 --sepc 0xc --pid 4
+    pagebook fault --printed "scause 0xf pid=3 sepc=0xc stval=0x2fb0"
+    pagebook fault --printed - --program user/_crash < qemu.log
     """
+    if printed is not None and (scause, stval, sepc, pid) != (None, None, None, None):
+        raise click.UsageError("--printed has the numbers; leave out --scause, --stval, --sepc and --pid")
+    if printed is None and (scause is None or stval is None):
+        raise click.UsageError("give --scause and --stval, or with --printed the lines that the kernel printed")
     from pagebook.cli import verbs
 
-    return verbs.fault(target, model, (scause, stval, sepc, pid), space, trap, hart, as_json)
+    return verbs.fault(target, model, printed, (scause, stval, sepc, pid), space, trap, hart, as_json)
 
 
 @click.command()

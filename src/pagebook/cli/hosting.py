@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.util
 import sys
 import webbrowser
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import click
 
 from pagebook.cli.opening import Model, opened, say
 from pagebook.errors import BadTarget
+from pagebook.targets import RUNNING, Target
 
 LIBRARIES = ("starlette", "uvicorn")
+BY_PID = f"{RUNNING}:"  # of a guest that has ended, this names none that is started again
 
 
 def host(target: str, model: Model, address: str, port: int, browser: bool) -> None:
@@ -23,14 +25,22 @@ def host(target: str, model: Model, address: str, port: int, browser: bool) -> N
     from pagebook.web import serving
     from pagebook.web.looks import Looks
 
-    with serving.listen(address, port) as listening, opened(target, model) as found:
+    with serving.listen(address, port) as listening, ExitStack() as kept:
+        found = kept.enter_context(opened(target, model))
         if not serving.is_loopback(address):
             click.echo(
                 f"pagebook: warning: with --host {address}, who reaches this computer and knows the link can read all "
                 "of the machine's memory, and what they read crosses the network as it is",
                 err=True,
             )
-        looks = Looks(found, moves=found.live and not model.get("freeze"))
+
+        def again() -> Target:
+            """The guest that the same words name now, where the one before has ended."""
+            kept.close()
+            return kept.enter_context(opened(target, model))
+
+        moves = found.live and not model.get("freeze")
+        looks = Looks(found, moves, again if moves and not target.startswith(BY_PID) else None)
         say(found.remarks)
         with suppress(KeyboardInterrupt):  # the usual end
             serving.serve(looks, listening, lambda link: _tell(link, browser))

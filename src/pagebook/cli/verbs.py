@@ -10,25 +10,28 @@ from typing import Any
 import click
 
 from pagebook.cases.reading import USUAL_SIZE
-from pagebook.cli.opening import Model, open_machine
+from pagebook.cli.opening import Model, open_machine, say
 from pagebook.cli.output import bar, print_json, print_lines, print_story, prompt
 from pagebook.cli.words import BAD_CALL, NOT_MAPPED, OK
 from pagebook.decode import decode_pte
-from pagebook.errors import BadTarget, TooManyMappings
+from pagebook.errors import BadFile, BadTarget, TooManyMappings
 from pagebook.explain import explain, regime_of
-from pagebook.faults import Printed, explain_fault
+from pagebook.faults import explain_fault
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Extensions, Kind, Mmu
+from pagebook.printed import Printed, Trap, read_trap
 from pagebook.quiz import Question, make_question
 from pagebook.sources.elfcore import write_core
 from pagebook.sv import FORMATS, decode_satp
-from pagebook.targets import EXAMPLES, MODEL, ModelOptions, boot_model
+from pagebook.targets import EXAMPLES, MODEL, ModelOptions, boot_model, other_year
 from pagebook.units import size_text
 from pagebook.views import access as views
 from pagebook.views import data, facts, text
 from pagebook.xv6.boot import machine as machine_of
 
 MOST_SEEDS = 10_000
+PIPE = "-"
+MOST_LOG = 16 << 20  # bytes
 TRAPS = {"user": "U", "kernel": "S"}  # the privilege in which the fault came
 
 
@@ -36,6 +39,7 @@ def boot(model: Model, save: str | None, quiet: bool, as_json: bool) -> int:
     """Boot the model, save it if asked, tell the story."""
     with bar(f"booting with {size_text(model['ram'])}", model["ram"]) as progress:
         k = boot_model(ModelOptions(**model), progress)
+    say(other_year(ModelOptions(**model)))
     machine = machine_of(k)
     size = 0
     if save is not None:
@@ -142,21 +146,43 @@ def _access(
 def fault(
     target: str,
     model: Model,
-    printed: tuple[int, int, int | None, int | None],
+    printed: str | None,
+    numbers: tuple[int | None, int | None, int | None, int | None],
     space: str | None,
     trap: str | None,
     hart: dict[str, Any],
     as_json: bool,
 ) -> int:
-    """Explain what a trap printed."""
+    """Explain what a trap printed, given as it is or as its numbers."""
+    if printed is None:
+        scause, stval, *others = numbers
+        assert scause is not None and stval is not None
+        asked = Trap(Printed(scause, stval, *others), None)
+    else:
+        asked = read_trap(_given(printed))
+    priv = TRAPS[trap] if trap else asked.priv
     machine = open_machine(target, model)
     mmu = Mmu(machine.memory, Extensions(**hart))
-    found = explain_fault(machine, mmu, Printed(*printed), space, TRAPS.get(trap or ""), model=target == MODEL)
+    found = explain_fault(machine, mmu, asked.printed, space, priv, model=target == MODEL)
     if as_json:
         print_json(data.fault(machine, found))
     else:
         print_lines(views.fault(found))
     return OK if found.fits else NOT_MAPPED
+
+
+def _given(text: str) -> str:
+    """The text, or for ``-`` what standard input has."""
+    if text != PIPE:
+        return text
+    if sys.stdin is None:
+        raise BadFile("there is no standard input to read from; give the lines themselves with --printed")
+    if sys.stdin.isatty():
+        click.echo("pagebook: paste what the kernel printed, then press Enter and Ctrl-D", err=True)
+    read = sys.stdin.buffer.read(MOST_LOG + 1)
+    if len(read) > MOST_LOG:
+        raise BadFile(f"a log of more than {size_text(MOST_LOG)}; give its end: tail -n 100 LOG | ...")
+    return read.decode(errors="replace")
 
 
 def pte(value: int, name: str, hart: dict[str, Any], as_json: bool) -> int:

@@ -92,7 +92,7 @@ OFFSETS = Word("NAME=N[,NAME=N]", _offsets)
 Command = Callable[..., Any]
 
 _MODEL = (
-    click.option("--rev", metavar="YEAR", default="2024", show_default=True, help="xv6: 2022, 2024 or 2025."),
+    click.option("--rev", metavar="YEAR", help="xv6 of 2022, 2024 or 2025.  [default: as the kernel's file, or 2024]"),
     click.option("--ram", type=SIZE, default="128M", show_default=True, help="RAM at 0x80000000."),
     click.option("--nproc", metavar="N", type=int, default=64, show_default=True, help="Process slots, a stack each."),
     click.option(

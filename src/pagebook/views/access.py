@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from pagebook.decode import FLAG_NAMES, PteMeaning
 from pagebook.explain import Explanation, Page
@@ -112,24 +113,45 @@ def _updated(page: Page) -> Iterator[Line]:
 
 
 def fault(found: Fault) -> Iterator[Line]:
-    """What was printed, where the instruction is, the access that explains it or why there is none, what to do next."""
-    printed = f" {found.scause:#x} ({CAUSES[found.scause]}), stval {found.stval:#x}"
-    printed += "" if found.sepc is None else f", sepc {found.sepc:#x}"
-    yield [("scause", "title"), (printed + ("" if found.pid is None else f", pid {found.pid}"), "")]
-    for words in found.code:
-        yield _labelled("code", words)
-    if found.passed:
-        yield _labelled("not", f"in {', '.join(found.passed)}, which could run it too, but come to something else")
-    for space, instruction in found.ruled_out:
-        yield _labelled("not", f"in {space}: there the instruction is {what_it_does(instruction)}")
-    if found.same:
-        yield _labelled("also", f"the same comes out in {', '.join(found.same)}; --space chooses another")
-    for words in found.doubts:
-        yield _labelled("but", words, "bad")
-    for words in found.advice:
-        yield _labelled("then", words)
+    """What was printed, what is told of it, and the access that explains it where there is one."""
+    yield [("scause", "title"), (f" {printed(found)}", "")]
+    for one in told(found):
+        yield _labelled(one.label, one.words, one.style)
     if found.named:
         yield from access(found.chosen, sized=False)
+
+
+def printed(found: Fault) -> str:
+    """The numbers of a trap, scause first."""
+    words = f"{found.scause:#x} ({CAUSES[found.scause]}), stval {found.stval:#x}"
+    words += "" if found.sepc is None else f", sepc {found.sepc:#x}"
+    return words + ("" if found.pid is None else f", pid {found.pid}")
+
+
+class Told(NamedTuple):
+    """A sentence about a fault, and the word that says what it tells."""
+
+    label: str
+    words: str
+    style: str = ""
+
+
+def told(found: Fault) -> Iterator[Told]:
+    """Where the instruction is, who did not make the access, why nothing fits, what to do next."""
+    for words in found.notes:
+        yield Told("pid", words)
+    for words in found.code:
+        yield Told("code", words)
+    if found.passed:
+        yield Told("not", f"in {', '.join(found.passed)}, which could run it too, but come to something else")
+    for space, instruction in found.ruled_out:
+        yield Told("not", f"in {space}: there the instruction is {what_it_does(instruction)}")
+    if found.same:
+        yield Told("also", f"the same comes out in {', '.join(found.same)}; --space chooses another")
+    for words in found.doubts:
+        yield Told("but", words, "bad")
+    for words in found.advice:
+        yield Told("then", words)
 
 
 def pte(found: PteMeaning) -> Iterator[Line]:

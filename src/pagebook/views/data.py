@@ -197,6 +197,7 @@ def fault(machine: Machine, found: Fault) -> Json:
         also=list(found.same),
         passed=list(found.passed),
         ruled_out=[{"space": name, "instruction": _instruction(one)} for name, one in found.ruled_out],
+        notes=list(found.notes),
         code=list(found.code),
         doubts=list(found.doubts),
         advice=list(found.advice),

@@ -13,15 +13,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pagebook import __version__
-from pagebook.checks.registry import BY_ID, page
+from pagebook.checks.registry import BY_ID, RULES, page
 from pagebook.decode import FLAG_NAMES, decode_pte
 from pagebook.errors import BadAddress, BadTarget, PagebookError
 from pagebook.explain import areas_at, explain, regime_of
+from pagebook.faults import explain_fault
 from pagebook.ledger import NOBODY, Role
 from pagebook.machine import Machine, Names, Space
 from pagebook.mmu import Extensions, Kind, Mmu
-from pagebook.sv import FORMATS, RWX, Satp, V, decode_satp, flags_text
+from pagebook.printed import is_trap, read_trap
+from pagebook.sv import FORMATS, RWX, Format, Satp, V, decode_satp, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, parse_address
+from pagebook.views import access as views
 from pagebook.views import data, facts, findings
 from pagebook.web.looks import Look, Seen
 
@@ -218,7 +221,7 @@ def _symbols_in(symbols: Mapping[str, int], start: int, stop: int) -> list[str]:
 def space(seen: Seen, query: Query) -> Json:
     """One address space: its areas, its runs of mappings, and what no walk can use."""
     look = seen.now()
-    one = look.machine.space(query.text("name"))
+    one = _space_of(seen, look, query, "name")
     listed = facts.listing(one, facts.Filter())
     runs = list(islice(listed.runs(), MOST_RUNS + 1))
     return {
@@ -232,10 +235,20 @@ def space(seen: Seen, query: Query) -> Json:
     }
 
 
+def _space_of(seen: Seen, look: Look, query: Query, parameter: str = "space") -> Space:
+    """The space that is asked for; BadTarget where there is none, or in a guest that moves no more."""
+    name = query.text(parameter)
+    try:
+        return look.machine.space(name)
+    except BadTarget as error:
+        gone = "; a process that has ended is gone with its tables" if seen.moves else ""
+        raise BadTarget(f"{error}{gone}") from None
+
+
 def table(seen: Seen, query: Query) -> Json:
     """The PTEs of the table at ``pa``, as one of ``level`` in ``space``: the values, and what each one is."""
     look = seen.now()
-    one = look.machine.space(query.text("space"))
+    one = _space_of(seen, look, query)
     fmt = one.table.format
     level, pa = query.number("level", fmt.levels - 1), query.address("pa") & ~PAGE_MASK
     if level >= fmt.levels:
@@ -276,19 +289,45 @@ def _extensions(query: Query) -> Extensions:
 def walk(seen: Seen, query: Query) -> Json:
     """One access explained, step by step."""
     look = seen.now()
-    one = look.machine.space(query.text("space"))
+    one = _space_of(seen, look, query)
     kind = query.one_of("access", {kind.name.lower(): kind for kind in Kind}, "load")
     priv = query.one_of("priv", {"U": "U", "S": "S", "M": "M", "": None}, "")
     regime = regime_of(one, priv, query.flag("sum"), query.flag("mxr"))
     mmu = Mmu(look.machine.memory, _extensions(query))
     va = query.address("va")
     found = explain(mmu, one, regime, kind, va, query.number("size", 4 if kind is Kind.AMO else 1))
-    fmt = one.table.format
+    return {"generation": look.generation, **data.access(look.machine, found), **_shape(one.table.format)}
+
+
+def _shape(fmt: Format) -> Json:
+    """Where the fields of an address and of a PTE stand."""
+    return {
+        "va_shape": {
+            "offset_bits": PAGE_SHIFT,
+            "index_bits": fmt.index_bits,
+            "levels": fmt.levels,
+            "xlen": fmt.xlen,
+            "pte_bytes": fmt.pte_bytes,
+        },
+        "places": [{"name": place.name, "low": place.low, "bits": place.bits} for place in fmt.pte_fields],
+    }
+
+
+def fault(seen: Seen, query: Query) -> Json:
+    """What explains the trap that a kernel printed: what is told of it and, where there is one, the access."""
+    look = seen.now()
+    asked = read_trap(query.text("trap"))
+    space = query.text("space", "") or None
+    mmu = Mmu(look.machine.memory, _extensions(query))
+    found = explain_fault(look.machine, mmu, asked.printed, space, asked.priv, model=seen.tape)
     return {
         "generation": look.generation,
-        **data.access(look.machine, found),
-        "va_shape": {"offset_bits": PAGE_SHIFT, "index_bits": fmt.index_bits, "levels": fmt.levels, "xlen": fmt.xlen},
-        "places": [{"name": place.name, "low": place.low, "bits": place.bits} for place in fmt.pte_fields],
+        "printed": f"scause {views.printed(found)}",
+        "told": [one._asdict() for one in views.told(found)],
+        "fits": found.fits,
+        "access": {**data.access(look.machine, found.chosen), **_shape(found.chosen.space.table.format)}
+        if found.named
+        else None,
     }
 
 
@@ -316,6 +355,7 @@ class Hit(NamedTuple):
     space: str | None
     va: str | None
     pa: str | None
+    rule: str | None = None
 
 
 MOST_HITS = 40
@@ -326,6 +366,9 @@ def search(seen: Seen, query: Query) -> Json:
     """Where the page can go for a physical address, a frame number, a virtual address or a name."""
     look = seen.now()
     words = query.text("q").strip()
+    if is_trap(words):
+        trap = Hit("trap", "this trap, explained", None, None, None)
+        return {"generation": look.generation, "hits": [trap._asdict()]}
     try:
         number = parse_address(words)
     except ValueError:
@@ -362,6 +405,9 @@ def _by_name(found: Machine, words: str) -> Any:  # noqa: ANN401
         for area in one.areas:
             if words in area.name.lower():
                 yield Hit("walk", f"{one.name}: {area.name} at {area.start:#x}", one.name, hex(area.start), None)
+    for rule in RULES:
+        if words in rule.id.lower() or words in rule.name:
+            yield Hit("rule", f"rule {rule.id} {rule.name}: {rule.summary}", None, None, None, rule.id)
     kernel = next((one.name for one in found.spaces if one.pid is None), None)
     named = [(kernel, found.symbols), *((one.name, one.symbols) for one in found.spaces)]
     for space_name, symbols in named:
@@ -378,6 +424,7 @@ ANSWERS: dict[str, Callable[[Seen, Query], Json]] = {
     "table": table,
     "pte": pte,
     "walk": walk,
+    "fault": fault,
     "checks": checks,
     "rule": rule,
     "search": search,

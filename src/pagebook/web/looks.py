@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import cached_property
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -16,7 +17,7 @@ from typing import NamedTuple, Protocol
 from pagebook.checks.looks import Report, check, confirm
 from pagebook.checks.registry import choose
 from pagebook.diff import Difference, compare
-from pagebook.errors import PagebookError
+from pagebook.errors import PagebookError, SourceLost
 from pagebook.ledger import Ledger
 from pagebook.machine import Machine
 from pagebook.targets import TORN, Target
@@ -30,6 +31,8 @@ CHECKED = 3.0  # seconds that findings of a guest that moves are kept: they take
 REMEMBERED = 300.0  # seconds that changes are kept
 MOST_CHANGES = 1000
 MOST_LINES = 60  # of one change
+STARTED_AGAIN = "one that is started again is shown as soon as it runs"
+SERVE_AGAIN = "for one that is started again, start 'pagebook serve qemu'"
 
 
 class Look:
@@ -100,23 +103,30 @@ class Change(NamedTuple):
 class Looks:
     """The looks at a target, and what changed between them in the last minutes.
 
-    The methods may be called from several threads.
+    The methods may be called from several threads.  ``again`` gives the target that is there after this one was lost,
+    or raises what `Target.look` raises; without it, nobody looks for one.
     """
 
-    def __init__(self, target: Target, moves: bool) -> None:
-        self.target = target
-        self.name = target.name
-        self.remarks = target.remarks
+    def __init__(self, target: Target, moves: bool, again: Callable[[], Target] | None = None) -> None:
+        self._again = again
+        self._gone = ""  # why the target can be looked at no more
+        self._looking = threading.RLock()
         self.moves = moves
         self.tape = target.boot is not None
         self.trouble = ""
+        self._take(target, Look(target.settled(), 1))
+        self._due = self._when_due(time.monotonic(), 0.0)
+
+    def _take(self, target: Target, first: Look) -> None:
+        """Have this target, and what was seen of it first."""
+        self.target = target
+        self.name = target.name
+        self.remarks = target.remarks
         self.started = time.time()
         self.changes: deque[Change] = deque(maxlen=MOST_CHANGES)
-        self._looking = threading.RLock()
         self._report: Report | None = None
         self._checked = 0.0
-        self._kept = self._look(1)
-        self._due = self._when_due(time.monotonic(), 0.0)
+        self._kept = first
 
     def now(self) -> Look:
         """The kept look; where the machine moves and it is time, a new one with the ledger of all its frames.
@@ -128,13 +138,12 @@ class Looks:
             if self.moves and time.monotonic() >= self._due:
                 started = time.monotonic()
                 try:
-                    fresh = self._look(self._kept.generation + 1)
-                    _ = fresh.book
-                    if self._kept.is_counted:  # what is counted only now is no more as it was
-                        self._remember(compare(self._kept.ledger, fresh.ledger), fresh.generation)
-                    self._kept, self.trouble = fresh, ""
+                    self._look_again()
+                except SourceLost as error:
+                    self._gone = str(error)
+                    self.trouble = f"{error}; " + (STARTED_AGAIN if self._again else SERVE_AGAIN)
                 except PagebookError as error:
-                    self.trouble = str(error)
+                    self.trouble = f"{self._gone}; {error}" if self._gone else str(error)
                 self._due = self._when_due(time.monotonic(), time.monotonic() - started)
             return self._kept
 
@@ -153,6 +162,21 @@ class Looks:
                 self._checked = time.monotonic()
             return self._report, look.generation
 
+    def _look_again(self) -> None:
+        """A new look in the place of the kept one; at the guest that is there now, where the last one was lost."""
+        if self._gone and self._again:
+            found = self._again()
+            fresh = Look(found.settled(), self._kept.generation + 1)
+            _ = fresh.book
+            self._take(found, fresh)
+        else:
+            fresh = Look(self.target.settled(), self._kept.generation + 1)
+            _ = fresh.book
+            if self._kept.is_counted:  # what is counted only now is no more as it was
+                self._remember(compare(self._kept.ledger, fresh.ledger), fresh.generation)
+            self._kept = fresh
+        self._gone = self.trouble = ""
+
     def _remember(self, found: Difference, generation: int) -> None:
         """Keep what changed, for some minutes."""
         now = time.time()
@@ -161,9 +185,6 @@ class Looks:
         if found:
             lines = tuple(islice(changes.changes(found), MOST_LINES))
             self.changes.append(Change(now, generation, lines))
-
-    def _look(self, generation: int) -> Look:
-        return Look(self.target.settled(), generation)
 
     @staticmethod
     def _when_due(now: float, took: float) -> float:

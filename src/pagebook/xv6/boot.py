@@ -31,9 +31,11 @@ from pagebook.xv6.sysfile import sys_exec
 from pagebook.xv6.virtio_disk import virtio_disk_init
 from pagebook.xv6.vm import kvminit, kvminithart
 
+USUAL = "2024"
+
 
 def power_on(
-    rev: str = "2024",
+    rev: str | None = None,
     *,
     ram: int = 128 << 20,
     kernel: programs.KernelImage | None = None,
@@ -47,10 +49,11 @@ def power_on(
 ) -> Kernel:
     """A machine with the kernel loaded and nothing run yet.
 
-    ``ram`` is in bytes; ``kernel`` gives linker symbols and fills the kernel's part of RAM; ``init`` and ``sh`` are ELF
-    files, those of the package when None.  BadTarget for an unknown revision, BadAddress for sizes that cannot be.
+    ``ram`` is in bytes; ``kernel`` gives linker symbols and fills the kernel's part of RAM; ``rev`` is by default its
+    own, else 2024; ``init`` and ``sh`` are ELF files, those of the package when None. BadTarget for an unknown
+    revision, BadAddress for sizes that cannot be.
     """
-    revision = _revision(rev)
+    revision = _revision(rev or (kernel and kernel.revision) or USUAL)
     _check_ram(ram)
     layout = Layout.of(revision, ram, kernel.symbols if kernel else None, nproc, userstack, devices)
     memory = Memory.anonymous(ram, KERNBASE).with_devices(range(d.base, d.base + d.size) for d in layout.devices)
@@ -141,7 +144,7 @@ def start_program(k: Kernel, name: str, program: bytes) -> None:
 
 
 def boot(
-    rev: str = "2024",
+    rev: str | None = None,
     *,
     program: tuple[str, bytes] | None = None,
     powered: Callable[[Kernel], object] | None = None,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pagebook.errors import BadTarget, Panic
-from pagebook.units import parse_address
+from pagebook.units import Ambiguous, parse_address
 from pagebook.xv6.kalloc import kalloc
 from pagebook.xv6.kernel import Kernel, State
 from pagebook.xv6.proc import exit as exit_
@@ -80,6 +80,8 @@ def _number(what: str, text: str) -> int:
     try:
         sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
         return sign * parse_address(digits)
+    except Ambiguous as error:
+        raise BadTarget(f"{what}: {error}") from None
     except ValueError:
         raise BadTarget(f"{what}: {text[:20]!r} is no number") from None
 

@@ -1,4 +1,4 @@
-// What is wrong: each finding with its story and a way to the place.
+// What is wrong: each finding with its story and a way to the place; and the story of any rule.
 
 import { ask } from "./api.js";
 import { count, el, fill, story } from "./dom.js";
@@ -8,10 +8,22 @@ const SIGNS = { error: "✕", warning: "!", note: "i" };
 export function checksView(page) {
   const list = el("div", { class: "findings" });
   const head = el("p", { role: "status", class: "lead" }, "Asking every rule…");
-  const element = el("section", { class: "checks", "aria-label": "Checks" }, el("h2", {}, "What is wrong"), head, list);
+  const chosen = el("div", { class: "card rule" });
+  const element = el("section", { class: "checks", "aria-label": "Checks" }, el("h2", {}, "What is wrong"), head, chosen, list);
   let key = "";
+  let told = "";
 
-  async function show() {
+  /** The story of the rule that the link names. */
+  async function tell({ rule = "" }) {
+    chosen.hidden = !rule;
+    if (!rule || rule === told) return;
+    const found = await ask("rule", { id: rule });
+    told = rule;
+    fill(chosen, el("h3", {}, `${found.id} ${found.name}`), story(found.text), el("a", { class: "button", href: page.link({ view: "checks" }) }, "Close"));
+  }
+
+  async function show(state) {
+    await tell(state);
     const found = await ask("checks");
     const now = JSON.stringify([found.findings, found.more]);
     if (now === key) return;
@@ -22,9 +34,16 @@ export function checksView(page) {
       : `Nothing is wrong: ${count(found.rules.length, "rule")} asked of ${found.machine}, none is broken.`);
     fill(list, found.findings.map((one) => finding(page, found, one)),
       Object.entries(found.more).map(([id, more]) => el("p", { class: "dim" }, `${id} ${found.names[id].name}: ${count(more, "more finding")} like these`)),
-      total ? null : el("ul", { class: "asked" }, Object.entries(found.names).map(([id, rule]) => el("li", {}, el("code", {}, id), ` ${rule.summary}`))));
+      total ? null : el("ul", { class: "asked" }, Object.entries(found.names).map(([id, rule]) => el("li", {}, el("a", { href: page.link({ view: "checks", rule: id }) }, id), ` ${rule.summary}`))));
   }
-  return { element, show, refresh: show };
+
+  /** Nothing is told of a rule that there is not. */
+  function refuse() {
+    chosen.hidden = true;
+    if (!key) fill(head);
+  }
+
+  return { element, show, refuse, refresh: show };
 }
 
 function finding(page, found, one) {

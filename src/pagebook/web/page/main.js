@@ -2,6 +2,7 @@
 
 import { ask, latest, takeToken } from "./api.js";
 import { el, fill } from "./dom.js";
+import { trapIn } from "./trap.js";
 import { bookView } from "./book.js";
 import { spacesView } from "./spaces.js";
 import { walkView } from "./walk.js";
@@ -11,6 +12,7 @@ import { timeView } from "./time.js";
 const VIEWS = { book: bookView, spaces: spacesView, walk: walkView, checks: checksView, time: timeView };
 const PACE = 500; // milliseconds between two questions whether a guest has moved
 const THEMES = ["", "light", "dark"];
+const OF_ADDRESSES = ["spaces", "walk"];
 const $ = (id) => document.getElementById(id);
 
 const page = {
@@ -54,6 +56,8 @@ let current = null;
 let shown = "";
 let when = "";
 let showing = 0;
+let refused = ""; // why the view cannot be shown as the link says
+const left = {}; // the state in which each view was left
 
 /** Show what the link says; until that is done, the page says to be busy. */
 async function show() {
@@ -67,6 +71,9 @@ async function show() {
 
 async function showState(state, isLast) {
   const name = VIEWS[state.view] ? state.view : "book";
+  refused = "";
+  const { ops, t, ...rest } = state;
+  left[name] = { ...rest, view: name };
   if (when !== timeOf(state) && (!(await told(look())) || !isLast())) return;
   if (name !== shown) {
     current?.close?.();
@@ -79,19 +86,41 @@ async function showState(state, isLast) {
     }
     document.title = `${name} of ${page.machine.name} · pagebook`;
   }
-  for (const other of Object.keys(VIEWS)) $(`tab-${other}`).href = page.link({ view: other });
-  await told(current.show(state));
+  for (const other of Object.keys(VIEWS)) $(`tab-${other}`).href = page.link(wayTo(other, name, state));
+  if (state.view && name !== state.view) refused = `There is no view called ${state.view}; this is the book.`;
+  await shownBy(current.show(state));
 }
 
-/** Whatever goes wrong in a view is a sentence to the user. */
+/** A view as it was left, at the address that this one shows where both show addresses. */
+function wayTo(other, name, { space, va }) {
+  const way = { ...left[other], view: other };
+  return OF_ADDRESSES.includes(other) && other !== name && va ? { ...way, space, va, table: "", step: "", trap: "" } : way;
+}
+
+/** What the view does; why it cannot is said until the link is another, and it is not asked again. */
+async function shownBy(work) {
+  try {
+    await work;
+  } catch (error) {
+    refused = sentence(error);
+    current.refuse?.();
+  }
+  page.say(refused || page.remarks());
+}
+
+function sentence(error) {
+  if (!(error instanceof Error) || error instanceof TypeError) console.error(error);
+  return error.message;
+}
+
+/** Whatever goes wrong is a sentence to the user. */
 async function told(work) {
   try {
     await work;
-    page.say(page.remarks());
+    page.say(refused || page.remarks());
     return true;
   } catch (error) {
-    page.say(error.message);
-    if (!(error instanceof Error) || error instanceof TypeError) console.error(error);
+    page.say(sentence(error));
     return false;
   }
 }
@@ -111,18 +140,20 @@ async function look() {
   $("machine").title = name;
   $("machine").textContent = [name, guest && guest !== name ? guest : ""].filter(Boolean).join(" · ");
   $("follow").hidden = !live;
+  showFollowing();
 }
 
 async function follow() {
   if (page.machine?.live && page.following && !document.hidden) {
     const before = page.machine.generation;
-    await told(look().then(() => (page.machine.generation !== before ? current?.refresh?.(page.state()) : null)));
+    if (await told(look()) && page.machine.generation !== before && !refused) await shownBy(current?.refresh?.(page.state()));
   }
   setTimeout(follow, PACE);
 }
 
 function showFollowing() {
-  $("follow").textContent = page.following ? "● Live: pause" : "○ Paused: follow";
+  const ended = page.machine?.trouble ? "✕ Not seen now: pause" : "● Live: pause";
+  $("follow").textContent = page.following ? ended : "○ Paused: follow";
   $("follow").setAttribute("aria-pressed", String(page.following));
 }
 
@@ -151,12 +182,12 @@ function setUpSearch() {
   const close = () => { hits.hidden = true; };
   $("search").addEventListener("submit", async (event) => {
     event.preventDefault();
-    const words = $("words").value.trim();
+    const words = trapIn($("words").value) || $("words").value.trim();
     if (!words) return close();
     await told(asking("search", { q: words }).then((found) => {
       if (!found) return;
       hits.hidden = false;
-      if (found.hits.length) fill(hits, el("ul", {}, found.hits.map((hit) => el("li", {}, el("a", { href: page.link(placeOf(hit)), click: close }, hit.words)))));
+      if (found.hits.length) fill(hits, el("ul", {}, found.hits.map((hit) => el("li", {}, el("a", { href: page.link(placeOf(hit, words)), click: close }, hit.words)))));
       else fill(hits, el("p", {}, `Nothing here is called ${words}.`));
       hits.querySelector("a")?.focus();
     }));
@@ -172,7 +203,9 @@ function setUpSearch() {
   document.addEventListener("click", (event) => { if (!$("search").contains(event.target)) close(); });
 }
 
-function placeOf(hit) {
+function placeOf(hit, words) {
+  if (hit.view === "trap") return { view: "walk", trap: words };
+  if (hit.view === "rule") return { view: "checks", rule: hit.rule };
   if (hit.view === "book") return { view: "book", sel: hit.pa, row: "" };
   if (hit.view === "spaces") return { view: "spaces", space: hit.space };
   return { view: "walk", space: hit.space, va: hit.va };
@@ -193,7 +226,7 @@ function setUpKeys() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
     const view = Object.keys(VIEWS)[Number(event.key) - 1];
-    if (event.key === "/") { event.preventDefault(); $("words").focus(); }
+    if (event.key === "/") { event.preventDefault(); $("words").select(); }
     else if (view) page.go({ view });
   });
 }

@@ -147,7 +147,14 @@ export function spacesView(page) {
       pteBits(table.ptes[index], decoded.places, page.machine.flags));
   }
 
-  return { element, show, refresh: show };
+  /** Nothing is shown of a space that cannot be asked. */
+  function refuse() {
+    layout.drawnFrom = tables.drawnFrom = null;
+    fill(layout);
+    fill(tables);
+  }
+
+  return { element, show, refuse, refresh: show };
 }
 
 function kindOf(flags) {

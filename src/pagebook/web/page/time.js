@@ -12,6 +12,7 @@ const BEFORE = 6; // steps listed before the one that is done
 const AFTER = 4;
 const NEAR = 512; // frames drawn around the one that changed
 const COLUMNS = 64;
+const FIRST_LINES = 8; // of one change, before the rest is opened
 const LONGEST = 380; // letters of operations that a link can hold
 const USUAL = { bytes: "4096", va: "0x1000", byte: "0x2a", status: "0" };
 
@@ -46,7 +47,12 @@ function changesView(page) {
 
 function change(one) {
   return el("li", { "data-generation": one.generation }, el("span", { class: "age dim" }),
-    el("pre", {}, one.lines.map((line) => [...line.map(([words, style]) => (style ? el("span", { class: style }, words) : words)), "\n"])));
+    el("ul", {}, one.lines.slice(0, FIRST_LINES).map(lineOf)),
+    one.lines.length > FIRST_LINES ? el("details", {}, el("summary", {}, count(one.lines.length - FIRST_LINES, "more line")), el("ul", {}, one.lines.slice(FIRST_LINES).map(lineOf))) : null);
+}
+
+function lineOf(line) {
+  return el("li", {}, line.map(([words, style]) => (style ? el("span", { class: style }, words) : words)));
 }
 
 function ago(seconds) {
@@ -238,8 +244,10 @@ class Tape {
     fill(this.pid, processes.filter((one) => !one.zombie).map((one) => el("option", { value: one.pid }, `${one.pid} ${one.name}, ${one.size} bytes`)));
     const last = processes.filter((one) => !one.zombie).at(-1);
     this.pid.value = [...this.pid.options].some((one) => one.value === before) ? before : String(last?.pid ?? "");
+    const now = this.pid.selectedOptions[0]?.textContent;
+    const gone = before && this.pid.value !== before && parts.length ? ` Process ${before} runs no more; ${now ? `the next is done by ${now.split(",")[0]}` : "no process is left"}.` : "";
     const outcome = parts.at(-1);
-    fill(this.outcome, outcome ? [el("code", {}, outcome.word), ` ${outcome.outcome}`] : "The kernel has booted, and init has started a shell. What shall happen next?");
+    fill(this.outcome, outcome ? [el("code", {}, outcome.word), ` ${outcome.outcome}.`, gone] : "The kernel has booted, and init has started a shell. What shall happen next?");
     this.outcome.classList.toggle("bad", Boolean(outcome?.ended));
     if (this.operations.childElementCount) return;
     fill(this.operations, operations.map((one) => {
@@ -257,16 +265,23 @@ class Tape {
     this.stop();
     const word = [name, this.pid.value, ...given].join(".");
     const ops = [this.ops, word].filter(Boolean).join(",");
-    if (word.includes(",")) return this.page.say("A comma stands between operations, and in none.");
-    if (ops.length > LONGEST) return this.page.say("The tape is full: a link holds no more operations. Take some back, or start anew.");
+    if (word.includes(",")) return this.refused(name, "a comma stands between operations, and in none");
+    if (ops.length > LONGEST) return this.refused(name, "the tape is full, for a link holds no more operations. Take some back, or start anew");
     try {
       await ask("tape", { ops, t: "" });
     } catch (error) {
-      return this.page.say(error.message);
+      return this.refused(name, error.message);
     }
     this.go({ ops, t: this.tape.steps });
     this.play();
     return undefined;
+  }
+
+  /** Why an operation was not done, where its outcome would be. */
+  refused(name, why) {
+    fill(this.outcome, el("code", {}, name), ` was not done: ${why.replace(`${name}: `, "")}`);
+    this.outcome.classList.add("bad");
+    this.outcome.scrollIntoView({ block: "nearest" });
   }
 
   back() {

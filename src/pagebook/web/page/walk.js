@@ -1,13 +1,16 @@
-// One access, step by step: the bits of the address come apart into indices, each step reads an entry, and the verdict
+// One access, typed or of a trap that a kernel printed, step by step: the bits of the address come apart into indices, each step reads an entry, and the verdict
 // says which bit decided.  The link holds the access and the step.
 
 import { latest } from "./api.js";
 import { pteBits } from "./bits.js";
 import { count, el, fill, onChange } from "./dom.js";
+import { trapIn } from "./trap.js";
 
 const ACCESSES = ["load", "store", "fetch", "amo"];
 const PRIVILEGES = [["", "usual"], ["U", "user"], ["S", "supervisor"], ["M", "machine"]];
 const HART = [["svade", "Svade: A and D are software's"], ["svnapot", "Svnapot: 64 KiB pages"], ["svpbmt", "Svpbmt: memory types"], ["svrsw60t59b", "Svrsw60t59b: two more bits for software"]];
+const PRINTED = "usertrap(): unexpected scause 0xf pid=3\n            sepc=0xc stval=0x2fb0";
+const TOLD = { pid: "The pid", code: "The instruction", not: "Not", also: "Also", but: "But", then: "What next", fault: "Why", likely: "Usually" };
 const PACE = 1200; // milliseconds a step, when it plays
 
 export function walkView(page) {
@@ -31,6 +34,11 @@ class Walk {
       tick("sum", "SUM"), tick("mxr", "MXR"),
       el("details", {}, el("summary", {}, "The hart"), HART.map(([name, words]) => tick(name, words))),
       el("button", { type: "submit", class: "main" }, "Walk"));
+    this.lines = el("textarea", { id: "walk-trap", rows: "3", spellcheck: "false", placeholder: PRINTED });
+    this.crash = el("details", { class: "crash" }, el("summary", {}, "A crash? Paste what the kernel printed"),
+      el("form", { submit: (event) => { event.preventDefault(); this.explain(); } },
+        el("label", {}, el("span", { class: "hidden" }, "What the kernel printed"), this.lines), el("button", { type: "submit", class: "main" }, "Explain")));
+    this.told = el("div", { class: "verdict-box told", role: "status" });
     const button = (words, name, click) => el("button", { type: "button", "aria-label": name, title: name, click }, words);
     this.back = button("◀ Back", "A step back", () => this.step(-1));
     this.on = button("Step ▶", "A step on", () => this.step(1));
@@ -42,7 +50,7 @@ class Walk {
     this.path = el("ol", { class: "path", "aria-label": "The path through the tables" });
     this.verdict = el("div", { class: "verdict-box", role: "status", "aria-live": "polite" });
     this.shown = el("div", { class: "shown", tabindex: "0", "aria-label": "The walk; arrow keys step", keydown: (event) => this.key(event) }, this.steps, this.bits, this.path, this.verdict);
-    this.element = el("section", { class: "walk", "aria-label": "Walk" }, el("h2", {}, "An access, step by step"), this.form, this.shown);
+    this.element = el("section", { class: "walk", "aria-label": "Walk" }, el("h2", {}, "An access, step by step"), this.crash, this.form, this.told, this.shown);
     this.last = 0;
   }
 
@@ -53,26 +61,35 @@ class Walk {
   async show(state) {
     const spaces = this.page.machine.spaces;
     if (!spaces.length) return fill(this.bits, "This machine has no address space that is known.");
-    this.read(state);
-    if (!state.va || !this.found) this.shown.hidden = true;
-    if (!state.va) return undefined;
     const query = this.query(state);
     const key = JSON.stringify(query);
+    this.read(this.found && state.trap && key === this.key_ ? this.asked() : state);
+    this.told.hidden = !state.trap;
+    if (!(state.va || state.trap) || !this.found) this.shown.hidden = true;
+    if (!(state.va || state.trap)) { this.crash.open = true; return undefined; }
     if (key !== this.key_) {
       this.key_ = null;
-      const found = await this.asking("walk", query);
+      const found = await this.asking(state.trap ? "fault" : "walk", query);
       if (!found) return undefined;
       this.key_ = key;
-      onChange(this.shown, found, () => {
-        this.found = found;
-        this.draw();
-      });
+      if (state.trap) onChange(this.told, found, () => this.tell(found));
+      this.found = state.trap ? found.access : found;
+      onChange(this.shown, this.found, () => { if (this.found) this.draw(); });
+      if (state.trap && this.found) this.read(this.asked());
+      if (state.trap) this.crash.open = false;
     }
-    this.shown.hidden = false;
+    this.shown.hidden = !this.found;
+    if (!this.found) return undefined;
     const asked = this.page.state().step; // as it is by now
     const step = asked === undefined ? this.last : Number(asked) || 0;
     this.light(Math.min(Math.max(step, 0), this.last));
     return undefined;
+  }
+
+  /** Nothing is shown of what cannot be asked. */
+  refuse() {
+    this.key_ = null;
+    this.told.hidden = this.shown.hidden = true;
   }
 
   async refresh(state) {
@@ -86,7 +103,8 @@ class Walk {
     if (this.space.options.length !== names.length || names.some((name, at) => this.space.options[at].value !== name)) {
       fill(this.space, names.map((name) => el("option", { value: name }, name)));
     }
-    this.space.value = names.includes(state.space) ? state.space : names[0];
+    if (state.space && !names.includes(state.space)) this.space.append(el("option", { value: state.space }, `${state.space}: not there now`));
+    this.space.value = state.space || names[0];
     if (document.activeElement !== this.va) this.va.value = state.va ?? "";
     this.access.value = ACCESSES.includes(state.access) ? state.access : "load";
     this.priv.value = ["U", "S", "M"].includes(state.priv) ? state.priv : "";
@@ -95,7 +113,8 @@ class Walk {
   }
 
   query(state) {
-    const { space = this.space.value, va, access, priv, size, sum, mxr, svade, svnapot, svpbmt, svrsw60t59b } = state;
+    const { trap, space = this.page.machine.spaces[0].name, va, access, priv, size, sum, mxr, svade, svnapot, svpbmt, svrsw60t59b } = state;
+    if (trap) return { trap, svade, svnapot, svpbmt, svrsw60t59b };
     return { space, va, access, priv, size, sum, mxr, svade, svnapot, svpbmt, svrsw60t59b };
   }
 
@@ -103,7 +122,27 @@ class Walk {
     const ticked = (name) => (this.form.querySelector(`#walk-${name}`).checked ? "1" : "");
     const ticks = Object.fromEntries(["sum", "mxr", ...HART.map(([one]) => one)].map((name) => [name, ticked(name)]));
     const access = this.access.value === "load" ? "" : this.access.value;
-    this.page.go({ view: "walk", space: this.space.value, va: this.va.value.trim(), access, priv: this.priv.value, size: this.size.value, ...ticks, step: this.va.value.trim() ? 0 : "" });
+    this.page.go({ view: "walk", space: this.space.value, va: this.va.value.trim(), access, priv: this.priv.value, size: this.size.value, ...ticks });
+  }
+
+  /** The access that a trap turned out to be, as a state. */
+  asked() {
+    const { space, va, access, priv } = this.found;
+    return { ...this.page.state(), space, va, access, priv };
+  }
+
+  explain() {
+    const trap = trapIn(this.lines.value);
+    if (trap) this.page.go({ view: "walk", trap });
+    else this.page.say(`There is no scause in these lines. The kernel prints: ${PRINTED}`);
+  }
+
+  /** What is told of a trap, before its walk. */
+  tell(found) {
+    const why = found.fits ? [{ label: "fault", words: found.access.verdict }, ...found.access.likely.map((words) => ({ label: "likely", words }))] : [];
+    this.lines.value ||= this.page.state().trap;
+    fill(this.told, el("p", {}, found.printed),
+      el("dl", { class: "facts" }, [...found.told, ...why].map(({ label, words, style }) => [el("dt", {}, TOLD[label] ?? label), el("dd", { class: style || null }, words)])));
   }
 
   /** Everything of the walk, each part hidden until its step. */
@@ -149,7 +188,7 @@ class Walk {
   entry(part, step, number, total) {
     const found = this.found;
     const decided = number === total - 1 && found.rule ? found.decided : {};
-    const table = BigInt(step.pte_pa) - BigInt(step.index * this.page.machine.spaces.find((one) => one.name === found.space).pte_bytes);
+    const table = BigInt(step.pte_pa) - BigInt(step.index * found.va_shape.pte_bytes);
     const mark = el("span", { class: "mark" });
     mark.style.insetInlineStart = `${(step.index / 2 ** found.va_shape.index_bits) * 100}%`;
     const next = { table: `points to the table at ${step.pa}`, absent: "is absent: V is 0", leaf: `is a leaf: the page at ${step.pa}`, mapped: `is a leaf: the page at ${step.pa}` }[step.kind] ?? `is ${step.kind}`;

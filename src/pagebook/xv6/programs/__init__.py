@@ -18,6 +18,7 @@ from pagebook.xv6.memlayout import KERNBASE, TRAPFRAME
 _HERE = Path(__file__).parent
 INIT = (_HERE / "init").read_bytes()
 SH = (_HERE / "sh").read_bytes()
+_UNALIGNED = b"mappages: va not aligned"  # a panic of 2024's
 INITCODE = (_HERE / "initcode").read_bytes()
 
 
@@ -27,6 +28,15 @@ class KernelImage:
 
     symbols: dict[str, int]
     pieces: tuple[tuple[int, bytes], ...]
+
+    @property
+    def revision(self) -> str | None:
+        """The revision whose rules its code follows, by what it can and what it says; None where it is not xv6."""
+        if "mappages" not in self.symbols:
+            return None
+        if "vmfault" in self.symbols:
+            return "2025"
+        return "2024" if any(_UNALIGNED in data for _, data in self.pieces) else "2022"
 
 
 def read_kernel(path: str | Path) -> KernelImage:

@@ -1,0 +1,114 @@
+"""What a kernel prints of a trap that surprises it: the registers, the process, and who prints it.
+
+xv6's words of every year are known, those of its forks that keep the names, an oops of Linux, firmware's, gdb's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import NamedTuple
+
+from pagebook.errors import BadAddress
+from pagebook.mmu import Kind
+from pagebook.units import parse_address
+
+KINDS = {1: Kind.FETCH, 5: Kind.LOAD, 7: Kind.STORE, 12: Kind.FETCH, 13: Kind.LOAD, 15: Kind.STORE}
+
+OTHER_CAUSES = {
+    0: "instruction address misaligned: a jump to an address that no instruction can have",
+    2: "illegal instruction: the hart ran into bytes that are no code, or lacks the instruction",
+    3: "breakpoint: an ebreak",
+    4: "load address misaligned, and this hart does not mend it",
+    6: "store or AMO address misaligned, and this hart does not mend it",
+    8: "system call from user mode: the kernel did not take it for one",
+    9: "environment call from supervisor mode",
+}
+INTERRUPTS = {1: "a software", 5: "a timer", 9: "an external"}
+
+NEAR = 400  # letters behind scause in which the other numbers stand
+_NUMBER = r"\b\s{0,8}[:=]?\s{0,8}(0x[0-9a-f]{1,16}|[0-9a-f]{1,20})\b"
+_CAUSE, _TVAL, _EPC, _PID = (
+    re.compile(rf"\b(?:{name}){_NUMBER}", re.IGNORECASE)
+    for name in ("[ms]?cause", "[ms]?(?:tval|badaddr)", "[ms]?epc", "pid")
+)
+_WHOLE = (8, 16)  # digits of a register that is printed with its zeros and without 0x
+PRINTERS = {"usertrap": "U", "kerneltrap": "S"}
+"""The functions of xv6 that print it, and the privilege in which the trap came."""
+
+
+class Printed(NamedTuple):
+    """What the trap printed: two or three registers, and the pid or None."""
+
+    scause: int
+    stval: int
+    sepc: int | None = None
+    pid: int | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What was done; BadAddress when scause is no fault of an address."""
+        if self.scause in KINDS:
+            return KINDS[self.scause]
+        for xlen in (64, 32):
+            number = self.scause - (1 << xlen - 1)
+            if number in INTERRUPTS:
+                what = f"{INTERRUPTS[number]} interrupt"
+                raise BadAddress(f"scause {self.scause:#x} is {what}, not a fault of an address")
+        what = OTHER_CAUSES.get(self.scause, "one that page tables have no part in")
+        known = ", ".join(f"{cause:#x}" for cause in KINDS)
+        raise BadAddress(f"scause {self.scause:#x} is no fault of an address, as {known} are: it is {what}")
+
+
+class Trap(NamedTuple):
+    """What was printed, and the privilege in which the trap came where that can be told from who printed it."""
+
+    printed: Printed
+    priv: str | None
+
+
+def is_trap(text: str) -> bool:
+    """Whether a trap is printed in ``text``, or a part of one."""
+    return _CAUSE.search(text) is not None
+
+
+def read_trap(text: str) -> Trap:
+    """The last trap that is printed in ``text``, among whatever else is there; BadAddress where there is none."""
+    causes = deque(_CAUSE.finditer(text), maxlen=2)
+    if not causes:
+        raise BadAddress(
+            "there is no scause in it; give the lines that the kernel printed: usertrap(): unexpected scause 0xf pid=3 "
+            "sepc=0xc stval=0x2fb0"
+        )
+    last = causes[-1]
+    after = text[last.end() : last.end() + NEAR]
+    before = text[causes[-2].end() if len(causes) > 1 else 0 : last.start()]
+    alone = len(causes) == 1
+
+    def number(pattern: re.Pattern[str]) -> str | None:
+        if found := pattern.search(after):
+            return found[1]
+        earlier = pattern.findall(before) if alone else []
+        return earlier[-1] if earlier else None
+
+    stval, sepc, pid = number(_TVAL), number(_EPC), number(_PID)
+    if stval is None:
+        raise BadAddress(f"it says scause {last[1]} and no stval, the address that faulted; give that line as well")
+    printed = Printed(
+        _register(last[1]), _register(stval), None if sepc is None else _register(sepc),
+        int(pid) if pid and pid.isdecimal() and len(pid) <= 10 and int(pid) else None,
+    )  # fmt: skip
+    if "kerneltrap" in after.lower():
+        return Trap(printed, PRINTERS["kerneltrap"])
+    return Trap(printed, PRINTERS["usertrap"] if "usertrap" in before.lower() else None)
+
+
+def _register(word: str) -> int:
+    """A register's value; BadAddress where it has more than 64 bits."""
+    try:
+        found = int(word, 16) if len(word) in _WHOLE and word[:2].lower() != "0x" else parse_address(word)
+    except ValueError as error:
+        raise BadAddress(str(error)) from None
+    if found >> 64:
+        raise BadAddress(f"{word[:40]} has more than 64 bits")
+    return found
