@@ -1,5 +1,5 @@
-// One access, typed or of a trap that a kernel printed, step by step: the bits of the address come apart into indices, each step reads an entry, and the verdict
-// says which bit decided.  The link holds the access and the step.
+// One access, typed or of a trap that a kernel printed, step by step: the bits of the address come apart into indices,
+// each step reads an entry, and the verdict says which bit decided.  The link holds the access and the step.
 
 import { latest } from "./api.js";
 import { pteBits } from "./bits.js";
@@ -103,7 +103,7 @@ class Walk {
     if (this.space.options.length !== names.length || names.some((name, at) => this.space.options[at].value !== name)) {
       fill(this.space, names.map((name) => el("option", { value: name }, name)));
     }
-    if (state.space && !names.includes(state.space)) this.space.append(el("option", { value: state.space }, `${state.space}: not there now`));
+    if (state.space && !names.includes(state.space)) this.space.append(el("option", { value: state.space }, state.space));
     this.space.value = state.space || names[0];
     if (document.activeElement !== this.va) this.va.value = state.va ?? "";
     this.access.value = ACCESSES.includes(state.access) ? state.access : "load";
