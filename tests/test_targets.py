@@ -33,7 +33,7 @@ def test_xv6_is_the_model_booted_as_the_options_say() -> None:
 def test_without_options_the_model_is_the_one_that_boots_by_default() -> None:
     opened = open_target(MODEL)
     assert to_note(opened) == to_note(xv6.machine(xv6.boot()))
-    assert ModelOptions() == ModelOptions(rev="2024", ram=128 << 20, nproc=64)
+    assert ModelOptions() == ModelOptions(rev=None, ram=128 << 20, nproc=64)
 
 
 def test_a_file_is_opened_whether_as_path_or_with_default_options() -> None:

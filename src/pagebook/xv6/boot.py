@@ -53,7 +53,8 @@ def power_on(
     own, else 2024; ``init`` and ``sh`` are ELF files, those of the package when None. BadTarget for an unknown
     revision, BadAddress for sizes that cannot be.
     """
-    revision = _revision(rev or (kernel and kernel.revision) or USUAL)
+    own = kernel.revision if kernel else None
+    revision = _revision(own or USUAL if rev is None else rev)
     _check_ram(ram)
     layout = Layout.of(revision, ram, kernel.symbols if kernel else None, nproc, userstack, devices)
     memory = Memory.anonymous(ram, KERNBASE).with_devices(range(d.base, d.base + d.size) for d in layout.devices)
