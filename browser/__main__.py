@@ -174,7 +174,6 @@ def restarted(drive: Drive, folder: Path) -> None:
             follows = "document.getElementById('follow').textContent.includes('Live')"
             views.settled(page, follows, "a guest is followed")
             first.close()
-            (folder / "uart").unlink()  # on which it said that it is ready
             views.settled(page, f"!({follows})", "that it is not seen is on the button")
             views.settled(page, "document.getElementById('said').textContent.includes('ended')", "and why is said")
             with running(kernel, SV39.mode, folder):

@@ -53,6 +53,7 @@ def running(kernel: Path, choice: int, folder: Path, *, in_a_file: bool = True) 
     Its RAM is a file that QEMU shares, or else the process's own.
     """
     ram, uart, monitor, control = folder / "ram", folder / "uart", folder / "qmp", folder / "control"
+    uart.unlink(missing_ok=True)  # of a guest before, which said that it is ready
     backend = f"memory-backend-file,id=ram,size={RAM_BYTES},mem-path={ram},share=on"
     process = subprocess.Popen(
         [
