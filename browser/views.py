@@ -96,23 +96,21 @@ def walk(page: Page, space: str, va: str, access: str, fault: bool) -> None:
     settled(page, f"location.hash.includes('va={va}')", "what is typed is in the link")
     settled(page, "!document.querySelector('.shown').hidden", "the walk is shown")
     page.wait_for_load_state("networkidle")
-    settled(page, "!document.querySelector('.verdict-box:not(.told)').hidden", "the verdict comes first")
+    settled(page, "!document.querySelector('#verdict').hidden", "the verdict comes first")
     page.focus(".shown")
     page.keyboard.press("Home")
-    settled(page, "document.querySelector('.verdict-box:not(.told)').hidden", "the start knows no verdict")
+    settled(page, "document.querySelector('#verdict').hidden", "the start knows no verdict")
     for _ in range(12):
         page.keyboard.press("ArrowRight")
         page.wait_for_timeout(20)
-    settled(page, "!document.querySelector('.verdict-box:not(.told)').hidden", "the steps end at the verdict")
-    assert page.locator(".verdict-box:not(.told) > p.bad").count() == int(fault), page.text_content(
-        ".verdict-box:not(.told)"
-    )
+    settled(page, "!document.querySelector('#verdict').hidden", "the steps end at the verdict")
+    assert page.locator("#verdict > p.bad").count() == int(fault), page.text_content("#verdict")
     if fault:
         assert page.locator(".entry .field.decided").count() > 0, "the deciding bit is marked"
     page.keyboard.press("ArrowLeft")
-    settled(page, "document.querySelector('.verdict-box:not(.told)').hidden", "a step back hides the verdict")
+    settled(page, "document.querySelector('#verdict').hidden", "a step back hides the verdict")
     page.keyboard.press("End")
-    settled(page, "!document.querySelector('.verdict-box:not(.told)').hidden", "End shows it again")
+    settled(page, "!document.querySelector('#verdict').hidden", "End shows it again")
 
 
 def trap(page: Page, printed: str, space: str, likely: str) -> None:
@@ -122,13 +120,13 @@ def trap(page: Page, printed: str, space: str, likely: str) -> None:
         page.click(".crash summary")
     page.fill("#walk-trap", printed)
     page.click(".crash button")
-    settled(page, f"document.querySelector('.told')?.textContent.includes('{likely}')", "a crash is explained")
+    settled(page, f"document.querySelector('#told')?.textContent.includes('{likely}')", "a crash is explained")
     settled(page, f"document.getElementById('walk-space').value === '{space}'", "the space that explains it is chosen")
     page.focus(".shown")
     page.keyboard.press("ArrowLeft")
-    settled(page, "document.querySelector('.verdict-box:not(.told)').hidden", "its walk can be stepped")
+    settled(page, "document.querySelector('#verdict').hidden", "its walk can be stepped")
     search(page, " ".join(printed.split()))
-    settled(page, f"document.querySelector('.told')?.textContent.includes('{likely}')", "the search explains it too")
+    settled(page, f"document.querySelector('#told')?.textContent.includes('{likely}')", "the search explains it too")
 
 
 def refused(page: Page) -> None:

@@ -266,7 +266,7 @@ def test_who_printed_a_trap_is_asked_unless_told_otherwise() -> None:
 def test_a_log_without_end_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pagebook.cli.verbs.MOST_LOG", 1 << 10)
     assert "a log of more than 1K" in call("fault --printed -", typed="x" * 2000).refusal
-    monkeypatch.setattr("pagebook.cli.verbs.sys", SimpleNamespace(stdin=None))
+    monkeypatch.setattr("pagebook.cli.output.sys", SimpleNamespace(stdin=None))
     assert "no standard input" in call("fault --printed -").refusal
 
 

@@ -538,7 +538,7 @@ def test_without_a_standard_input_a_file_is_asked_for(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2
-    why = "there is no standard input to read addresses from; name a file with --cases"
+    why = "there is no standard input to read from; name a file with --cases"
     assert capsys.readouterr() == ("", f"pagebook: {why}\n")
 
 

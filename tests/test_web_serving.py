@@ -66,7 +66,7 @@ def test_over_a_socket_the_right_request_is_answered_and_wrong_ones_are_refused(
     assert ask(link, "/api/machine", "POST", **token)[0] == 405
     assert ask(link, "/../../etc/passwd")[0] == 404
     assert ask(link, "/%2e%2e/app.py")[0] == 404
-    assert ask(link, f"/api/search?q={'a' * 600}", **token)[0] == 414
+    assert ask(link, f"/api/search?q={'a' * 2100}", **token)[0] == 414
 
 
 def test_what_is_no_request_at_all_ends_the_connection_and_not_the_server(server):

@@ -33,8 +33,6 @@ _CAUSE, _TVAL, _EPC, _PID = (
     for name in ("[ms]?cause", "[ms]?(?:tval|badaddr)", "[ms]?epc", "pid")
 )
 _WHOLE = (8, 16)  # digits of a register that is printed with its zeros and without 0x
-PRINTERS = {"usertrap": "U", "kerneltrap": "S"}
-"""The functions of xv6 that print it, and the privilege in which the trap came."""
 
 
 class Printed(NamedTuple):
@@ -99,8 +97,8 @@ def read_trap(text: str) -> Trap:
         int(pid) if pid and pid.isdecimal() and len(pid) <= 10 and int(pid) else None,
     )  # fmt: skip
     if "kerneltrap" in after.lower():
-        return Trap(printed, PRINTERS["kerneltrap"])
-    return Trap(printed, PRINTERS["usertrap"] if "usertrap" in before.lower() else None)
+        return Trap(printed, "S")
+    return Trap(printed, "U" if "usertrap" in before.lower() else None)
 
 
 def _register(word: str) -> int:

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from pagebook.cli import shown
+from pagebook.errors import BadFile
 from pagebook.views.text import Line
 from pagebook.xv6.kernel import Event
 
@@ -106,6 +107,13 @@ def print_json(document: dict[str, Any], whole_line: bool = False) -> None:
     """Print one JSON document: on one line, or indented on a terminal unless it is one of many, ``whole_line``."""
     indent = 2 if sys.stdout.isatty() and not whole_line else None
     sys.stdout.write(json.dumps(document, indent=indent) + "\n")  # json.dump takes 8 times as long
+
+
+def standard_input(remedy: str) -> BinaryIO:
+    """The bytes of standard input; BadFile, with the remedy, when there is none."""
+    if sys.stdin is None:
+        raise BadFile(f"there is no standard input to read from; {remedy}")
+    return sys.stdin.buffer
 
 
 def prompt(question: str) -> str:

@@ -15,7 +15,7 @@ from pagebook.cases import writing
 from pagebook.cases.lines import Input, from_file, from_words
 from pagebook.cases.reading import Defaults, read
 from pagebook.cli.opening import Model, open_machine
-from pagebook.cli.output import count
+from pagebook.cli.output import count, standard_input
 from pagebook.cli.words import NOT_MAPPED, OK
 from pagebook.errors import BadFile
 from pagebook.files import replacing
@@ -66,9 +66,7 @@ def _opened(cases: str) -> AbstractContextManager[Input]:
     if not cases:
         return BytesIO()
     if cases == "-":
-        if sys.stdin is None:
-            raise BadFile("there is no standard input to read addresses from; name a file with --cases")
-        return nullcontext(cast("Input", sys.stdin.buffer))
+        return nullcontext(cast("Input", standard_input("name a file with --cases")))
     try:
         return Path(cases).open("rb")
     except OSError as error:

@@ -11,7 +11,7 @@ import click
 
 from pagebook.cases.reading import USUAL_SIZE
 from pagebook.cli.opening import Model, open_machine, say
-from pagebook.cli.output import bar, print_json, print_lines, print_story, prompt
+from pagebook.cli.output import bar, print_json, print_lines, print_story, prompt, standard_input
 from pagebook.cli.words import BAD_CALL, NOT_MAPPED, OK
 from pagebook.decode import decode_pte
 from pagebook.errors import BadFile, BadTarget, TooManyMappings
@@ -175,11 +175,10 @@ def _given(text: str) -> str:
     """The text, or for ``-`` what standard input has."""
     if text != PIPE:
         return text
-    if sys.stdin is None:
-        raise BadFile("there is no standard input to read from; give the lines themselves with --printed")
+    source = standard_input("give the lines themselves with --printed")
     if sys.stdin.isatty():
         click.echo("pagebook: paste what the kernel printed, then press Enter and Ctrl-D", err=True)
-    read = sys.stdin.buffer.read(MOST_LOG + 1)
+    read = source.read(MOST_LOG + 1)
     if len(read) > MOST_LOG:
         raise BadFile(f"a log of more than {size_text(MOST_LOG)}; give its end: tail -n 100 LOG | ...")
     return read.decode(errors="replace")

@@ -317,9 +317,8 @@ def fault(seen: Seen, query: Query) -> Json:
     """What explains the trap that a kernel printed: what is told of it and, where there is one, the access."""
     look = seen.now()
     asked = read_trap(query.text("trap"))
-    space = query.text("space", "") or None
     mmu = Mmu(look.machine.memory, _extensions(query))
-    found = explain_fault(look.machine, mmu, asked.printed, space, asked.priv, model=seen.tape)
+    found = explain_fault(look.machine, mmu, asked.printed, None, asked.priv, model=seen.tape)
     return {
         "generation": look.generation,
         "printed": f"scause {views.printed(found)}",

@@ -16,7 +16,7 @@ from typing import Any
 from starlette.responses import JSONResponse
 
 API = "/api/"
-MOST_QUERY = 512  # bytes
+MOST_QUERY = 2048  # bytes; a crash is pasted with lines around it
 MOST_PATH = 64
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "

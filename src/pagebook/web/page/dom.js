@@ -1,5 +1,6 @@
 // Elements made of plain words: nothing here ever parses text as HTML.
 
+const LONGEST_PASTE = 1000; // letters
 const UNITS = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 
 /** An element with attributes, listeners (functions under the event's name) and children; null and false are left out. */
@@ -17,6 +18,11 @@ export function el(tag, attributes = {}, ...children) {
 /** Put these children, and only these, into an element. */
 export function fill(parent, ...children) {
   parent.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+}
+
+/** Pasted lines as one, of a long text the end, which is as much as a question can hold. */
+export function pasted(text) {
+  return text.trim().replace(/\s+/g, " ").slice(-LONGEST_PASTE);
 }
 
 /** "1 frame", "2 frames", with the thousands parted. */

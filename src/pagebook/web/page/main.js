@@ -1,8 +1,7 @@
 // The page: which view is shown, what is searched, how a guest is followed.  The whole state is in the link.
 
 import { ask, latest, takeToken } from "./api.js";
-import { el, fill } from "./dom.js";
-import { trapIn } from "./trap.js";
+import { el, fill, pasted } from "./dom.js";
 import { bookView } from "./book.js";
 import { spacesView } from "./spaces.js";
 import { walkView } from "./walk.js";
@@ -145,10 +144,19 @@ async function look() {
 
 async function follow() {
   if (page.machine?.live && page.following && !document.hidden) {
-    const before = page.machine.generation;
-    if (await told(look()) && page.machine.generation !== before && !refused) await shownBy(current?.refresh?.(page.state()));
+    const before = page.machine;
+    if (await told(look()) && page.machine.generation !== before.generation && (!refused || isOther(before))) {
+      refused = "";
+      await shownBy(current?.refresh?.(page.state()));
+    }
   }
   setTimeout(follow, PACE);
+}
+
+/** Whether what was refused before may be answered now: it is another guest, or there are other spaces. */
+function isOther(before) {
+  const who = ({ target, trouble, spaces }) => JSON.stringify([target, trouble, spaces.map((space) => space.name)]);
+  return who(before) !== who(page.machine);
 }
 
 function showFollowing() {
@@ -182,7 +190,7 @@ function setUpSearch() {
   const close = () => { hits.hidden = true; };
   $("search").addEventListener("submit", async (event) => {
     event.preventDefault();
-    const words = trapIn($("words").value) || $("words").value.trim();
+    const words = pasted($("words").value);
     if (!words) return close();
     await told(asking("search", { q: words }).then((found) => {
       if (!found) return;

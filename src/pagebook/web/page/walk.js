@@ -3,8 +3,7 @@
 
 import { latest } from "./api.js";
 import { pteBits } from "./bits.js";
-import { count, el, fill, onChange } from "./dom.js";
-import { trapIn } from "./trap.js";
+import { count, el, fill, onChange, pasted } from "./dom.js";
 
 const ACCESSES = ["load", "store", "fetch", "amo"];
 const PRIVILEGES = [["", "usual"], ["U", "user"], ["S", "supervisor"], ["M", "machine"]];
@@ -38,7 +37,7 @@ class Walk {
     this.crash = el("details", { class: "crash" }, el("summary", {}, "A crash? Paste what the kernel printed"),
       el("form", { submit: (event) => { event.preventDefault(); this.explain(); } },
         el("label", {}, el("span", { class: "hidden" }, "What the kernel printed"), this.lines), el("button", { type: "submit", class: "main" }, "Explain")));
-    this.told = el("div", { class: "verdict-box told", role: "status" });
+    this.told = el("div", { class: "verdict-box", id: "told", role: "status" });
     const button = (words, name, click) => el("button", { type: "button", "aria-label": name, title: name, click }, words);
     this.back = button("◀ Back", "A step back", () => this.step(-1));
     this.on = button("Step ▶", "A step on", () => this.step(1));
@@ -48,7 +47,7 @@ class Walk {
       button("Start", "To the start", () => this.to(0)), this.back, this.on, button("End", "To the end", () => this.to(this.last)), this.playing, this.where);
     this.bits = el("div", { class: "address" });
     this.path = el("ol", { class: "path", "aria-label": "The path through the tables" });
-    this.verdict = el("div", { class: "verdict-box", role: "status", "aria-live": "polite" });
+    this.verdict = el("div", { class: "verdict-box", id: "verdict", role: "status", "aria-live": "polite" });
     this.shown = el("div", { class: "shown", tabindex: "0", "aria-label": "The walk; arrow keys step", keydown: (event) => this.key(event) }, this.steps, this.bits, this.path, this.verdict);
     this.element = el("section", { class: "walk", "aria-label": "Walk" }, el("h2", {}, "An access, step by step"), this.crash, this.form, this.told, this.shown);
     this.last = 0;
@@ -132,9 +131,7 @@ class Walk {
   }
 
   explain() {
-    const trap = trapIn(this.lines.value);
-    if (trap) this.page.go({ view: "walk", trap });
-    else this.page.say(`There is no scause in these lines. The kernel prints: ${PRINTED}`);
+    this.page.go({ view: "walk", trap: pasted(this.lines.value) });
   }
 
   /** What is told of a trap, before its walk. */

@@ -18,8 +18,8 @@ from pagebook.xv6.memlayout import KERNBASE, TRAPFRAME
 _HERE = Path(__file__).parent
 INIT = (_HERE / "init").read_bytes()
 SH = (_HERE / "sh").read_bytes()
-_UNALIGNED = b"mappages: va not aligned"  # a panic of 2024's
 INITCODE = (_HERE / "initcode").read_bytes()
+_UNALIGNED = b"mappages: va not aligned"  # a panic of 2024's
 
 
 @dataclass(frozen=True)
