@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from guests.qemu import PATIENCE, RAM_BYTES, Guest, running
-from pagebook.cli import cli
+from pagebook.cli import VERBS
+from pagebook.cli import verb as verb_of
 from pagebook.sources.processes import Socket
 from pagebook.sources.qmp import Monitor
 from pagebook.sv import SV39, A
@@ -98,8 +99,8 @@ def verbs(guest: Guest) -> dict[str, list[Words]]:
 
 def unknown_verbs(listed: dict[str, list[Words]]) -> Iterator[str]:
     """A sentence for each verb of the command line of which nothing is said here."""
-    for name, command in cli.commands.items():
-        named = {param.name for param in command.params}
+    for name in VERBS:
+        named = {param.name for param in verb_of(name).params}
         if (
             name in listed
             or name in IN_THE_BROWSER
@@ -107,7 +108,7 @@ def unknown_verbs(listed: dict[str, list[Words]]) -> Iterator[str]:
         ):
             continue
         yield f"the verb {name} is new: say in guests/harmless.py how it is called on a guest"
-    for name in listed.keys() - cli.commands.keys():
+    for name in listed.keys() - VERBS.keys():
         yield f"there is no verb {name} any more"
 
 
@@ -121,7 +122,7 @@ def start(verb: str, words: Words) -> subprocess.Popen[str]:
 
 def freezes(verb: str) -> bool:
     """Whether the verb can stop a guest."""
-    return any("--freeze" in param.opts for param in cli.commands[verb].params)
+    return any("--freeze" in param.opts for param in verb_of(verb).params)
 
 
 def stopped_guest(guest: Guest, control: Control, listed: dict[str, list[Words]]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from calls import SMALL, VERBS, Answer, call, on_terminal, spawn
-from pagebook import __version__
+from pagebook import __version__, cli
 from pagebook.cli import output
 from test_cli import WALK_TO_NOTHING
 
@@ -37,6 +37,12 @@ def test_every_command_that_the_help_shows_is_one(monkeypatch: pytest.MonkeyPatc
         theirs = ("--kernel", "--program", " qemu", "old.core")  # files and machines of the reader's
         if not any(word in example for word in theirs):
             assert call(example.removeprefix("pagebook ")).status in (0, 1), example
+
+
+@pytest.mark.parametrize("name", cli.VERBS)
+def test_the_help_of_all_says_of_each_verb_what_its_own_says_first(name: str) -> None:
+    command = cli.verb(name)
+    assert (command.name, command.get_short_help_str(200)) == (name, cli.VERBS[name][1])
 
 
 def test_without_a_verb_the_help_comes() -> None:

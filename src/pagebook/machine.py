@@ -118,6 +118,8 @@ class Names:
     def of(self, start: int, size: int) -> str:
         """The names of the areas that [start, start + size) touches, in order of address."""
         first, stop = bisect_right(self._reach, start), bisect_left(self._starts, start + size)
+        if stop - first == 1:
+            return self._areas[first].name
         names = list(dict.fromkeys(a.name for a in self._areas[first:stop] if start < a.start + a.size))
         if len(names) > FIRST_NAMES + 1:
             return ", ".join(names[:FIRST_NAMES]) + f" and {len(names) - FIRST_NAMES} more"

@@ -70,12 +70,9 @@ class Scan:
     def __repr__(self) -> str:
         return f"<Scan: {len(self.mappings)} mappings, {len(self.tables)} tables, {len(self.problems)} problems>"
 
-    def runs(self, ignore: int = A | D) -> Rows:
-        """Neighbours in va and pa with the same rights and page size, merged; flags in ``ignore`` do not count."""
-        return self._merged if ignore == A | D else merge(self.mappings, ignore)
-
     @cached_property
-    def _merged(self) -> Rows:
+    def runs(self) -> Rows:
+        """Neighbours in va and pa with the same rights, page size and memory type, merged; A and D do not count."""
         return merge(self.mappings)
 
     @cached_property
@@ -88,7 +85,7 @@ class Scan:
 
     def usable_runs(self) -> Rows:
         """The runs of what is `usable`."""
-        return self._merged if self.usable is self.mappings else merge(self.usable)
+        return self.runs if self.usable is self.mappings else merge(self.usable)
 
 
 class _Level(NamedTuple):
@@ -162,8 +159,10 @@ def _scan(space: AddressSpace, limit: int) -> Scan:
 
 def _unique(tables: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.intp] | None]:
     """The different tables, and for each use which of them; None for that when each is used once, in this order."""
-    unique, which = np.unique(tables, return_inverse=True)
-    return (tables, None) if len(unique) == len(tables) else (unique, which)
+    ordered = np.sort(tables)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return tables, None
+    return np.unique(tables, return_inverse=True)
 
 
 def _count(mask: npt.NDArray[np.bool_], which: npt.NDArray[np.intp] | None) -> int:
@@ -283,16 +282,17 @@ class _Uses:
             lambda: high(3, 61, np.uint8),
             lambda: high(1, 63, np.bool_),
         ]
-        sizes, levels = lambda: np.full(len(pte), size, U64), lambda: np.full(len(pte), level, np.uint8)
+        sizes, levels = lambda: np.broadcast_to(U64(size), len(pte)), lambda: np.full(len(pte), level, np.uint8)
         return Columns(MAPPING, len(pte), [va, pa, sizes, pte, pte_pa, levels, flags, *rest], WORDS)
 
     def problems(self, pointer: npt.NDArray[np.bool_], leaves: Columns) -> list[Rows]:
         """Pointers on the last level, and superpages whose address their size does not divide."""
         if not self.level:
             return [self._problem(*self._where(pointer), kind=LAST_POINTER)] if pointer.any() else []
-        crooked = leaves[leaves["pa"] & U64(self.fmt.page_bytes(self.level) - 1) != 0]
-        if not len(crooked):
+        wrong = leaves["pa"] & U64(self.fmt.page_bytes(self.level) - 1) != 0
+        if not wrong.any():
             return []
+        crooked = leaves[wrong]
         out = np.empty(len(crooked), PROBLEM)
         for name in ("va", "pte", "pte_pa", "level"):
             out[name] = crooked[name]
@@ -328,33 +328,28 @@ def canonical(va: npt.NDArray[np.uint64], fmt: Format) -> npt.NDArray[np.uint64]
     return va
 
 
-def _chosen(mask: npt.NDArray[np.bool_]) -> slice | npt.NDArray[np.intp]:
-    """What is set in a mask: a slice when that is one run, which is then looked at in place; else indices."""
+def _chosen(mask: npt.NDArray[np.bool_]) -> slice | npt.NDArray[np.bool_]:
+    """What is set in a mask: a slice when that is one run, which is then looked at in place; else the mask."""
     first, count = int(mask.argmax()), int(np.count_nonzero(mask))
-    if mask[first : first + count].all():
-        return slice(first, first + count)
-    return np.flatnonzero(mask)
+    return slice(first, first + count) if mask[first : first + count].all() else mask
 
 
-def merge(mappings: Columns | Rows, ignore: int = A | D) -> Rows:
-    """Rows of MAPPING, by ascending va, merged into rows of RUN."""
-    if not len(mappings):
+def merge(rows: Columns | Rows, ignore: int = A | D) -> Rows:
+    """Rows of MAPPING, or of RUN, by ascending va, merged into rows of RUN; flags in ``ignore`` do not count."""
+    if not len(rows):
         return np.empty(0, RUN)
-    va, pa, size = mappings["va"], mappings["pa"], mappings["size"]
-    rights = mappings["flags"] & np.uint8(~ignore & 0xFF)
-    breaks = np.empty(len(mappings), dtype=np.bool_)
-    breaks[0] = True
-    breaks[1:] = (
-        (va[1:] != va[:-1] + size[:-1])
-        | (pa[1:] != pa[:-1] + size[:-1])
-        | (rights[1:] != rights[:-1])
-        | (size[1:] != size[:-1])
-        | (mappings["pbmt"][1:] != mappings["pbmt"][:-1])
-    )
+    names = rows.names if isinstance(rows, Columns) else rows.dtype.names or ()
+    va, pa, size, level = (rows[name] for name in ("va", "pa", "size", "level"))
+    breaks = np.empty(len(rows), dtype=np.bool_)
+    breaks[0], rest = True, breaks[1:]
+    np.not_equal(va[1:], (va + size)[:-1], out=rest)
+    for same in (pa - va, rows["flags"] & np.uint8(~ignore & 0xFF), level, *(rows[x] for x in names if x == "pbmt")):
+        rest |= same[1:] != same[:-1]
     first = np.flatnonzero(breaks)
     runs = np.empty(len(first), RUN)
-    runs["va"], runs["pa"], runs["level"] = va[first], pa[first], mappings["level"][first]
+    runs["va"], runs["pa"], runs["level"] = va[first], pa[first], level[first]
     runs["size"] = np.add.reduceat(size, first)
-    runs["flags"] = np.bitwise_or.reduceat(mappings["flags"], first)
-    runs["pages"] = np.diff(np.append(first, len(mappings)))
+    runs["flags"] = np.bitwise_or.reduceat(rows["flags"], first)
+    pages = np.add.reduceat(rows["pages"], first) if "pages" in names else np.diff(np.append(first, len(rows)))
+    runs["pages"] = pages
     return runs

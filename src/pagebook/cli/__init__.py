@@ -1,7 +1,7 @@
 """The command line: verbs on targets.
 
-This module and those with the verbs' words (`words`, `machines`, `accesses`, `batches`) import nothing heavy, so that
-``--help`` is quick.  What a verb does is in `pagebook.cli.verbs`, imported when one is called.
+A verb's words are in a module of its own or its kin's, imported when one of them is called, so that ``--help`` is
+quick; what it does is in another (`pagebook.cli.verbs`, ...), imported when its words are good.
 """
 
 from __future__ import annotations
@@ -10,28 +10,64 @@ import contextlib
 import io
 import os
 import sys
+from importlib import import_module
 
 import click
 
 from pagebook import __version__
-from pagebook.cli.accesses import fault, pte, quiz, satp, walk
-from pagebook.cli.batches import translate
-from pagebook.cli.checking import check, rule
-from pagebook.cli.completing import completion
-from pagebook.cli.differing import diff, watch
-from pagebook.cli.drawing import draw
-from pagebook.cli.machines import boot, maps, tree
-from pagebook.cli.owning import owners
-from pagebook.cli.reporting import report
-from pagebook.cli.rooting import roots
-from pagebook.cli.serving import serve
-from pagebook.cli.words import BAD_CALL, BROKEN_PIPE, INTERRUPTED
 from pagebook.errors import PagebookError
 
+OK, NOT_MAPPED, BAD_CALL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
+VERBS = {
+    "boot": ("machines", "Boot xv6's memory manager up to the shell, and tell the story."),
+    "check": ("checking", "Find what is wrong in page tables."),
+    "completion": ("completing", "Print what makes your shell complete pagebook's words."),
+    "diff": ("differing", "Say what changed from OLD to NEW."),
+    "draw": ("drawing", "Draw a figure: SVG, PNG or PDF."),
+    "fault": ("accesses", "Explain a fault from what the panic printed."),
+    "maps": ("machines", "List the mappings of TARGET, merged into runs and named."),
+    "owners": ("owning", "Say whose each frame is, and who maps it."),
+    "pte": ("accesses", "Take a page-table entry apart."),
+    "quiz": ("accesses", "Ask what an access comes to, over a small random table."),
+    "report": ("reporting", "Write TARGET as one file of HTML, as it is now."),
+    "roots": ("rooting", "Search memory for the roots of page tables."),
+    "rule": ("checking", 'Explain one rule of "check", or list all.'),
+    "satp": ("accesses", "Take a satp value apart: mode, ASID, root table."),
+    "serve": ("serving", "Show TARGET as a page in the browser."),
+    "translate": ("batches", "Translate many addresses, a row for each."),
+    "tree": ("machines", "Show the page tables themselves, level by level."),
+    "walk": ("accesses", "Translate one virtual address, step by step."),
+    "watch": ("differing", "Say what changes in TARGET as it happens."),
+}
+"""The module of each verb's words, and the first sentence of its help."""
 
-@click.group(context_settings=CONTEXT)
+
+def verb(name: str) -> click.Command:
+    """The verb of a name in VERBS."""
+    found: click.Command = getattr(import_module(f"pagebook.cli.{VERBS[name][0]}"), name)
+    return found
+
+
+class Verbs(click.Group):
+    """The verbs; the help of all of them is known without importing any."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb of a name, imported; None when there is none."""
+        return verb(cmd_name) if cmd_name in VERBS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A line for each."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, what) for name, (_, what) in VERBS.items()])
+
+
+@click.group(cls=Verbs, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="pagebook")
 def cli() -> None:
     """RISC-V virtual memory: build page tables as xv6 builds them, list them, walk them.
@@ -65,13 +101,6 @@ def cli() -> None:
     Exit status: 0; 1 when the address is not mapped, the access faults or nothing was found; 2 when the call or the
     target is bad; 130 after Ctrl-C, 141 when the reader of a pipe closes it before the end.
     """
-
-
-for verb in (
-    boot, maps, tree, walk, owners, check, rule, roots, diff, watch, draw, serve, report, translate, fault, pte,
-    satp, quiz, completion,
-):  # fmt: skip
-    cli.add_command(verb)
 
 
 def shown(text: str) -> str:

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 
 import click
 
+from pagebook.cli import OK
 from pagebook.cli.opening import Model, open_machine, opened, say
 from pagebook.cli.output import foot, print_json, print_lines
-from pagebook.cli.words import OK
 from pagebook.diff import Difference, compare
 from pagebook.errors import BadTarget, SourceLost
 from pagebook.ledger import Ledger, Role

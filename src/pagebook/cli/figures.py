@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from pagebook.cli import OK
 from pagebook.cli.words import (
     ADDRESS,
     KINDS,
     NUMBER,
-    OK,
     Command,
     access_options,
     hart_options,

@@ -12,7 +12,7 @@ import signal
 from contextlib import suppress
 from functools import cache
 
-from pagebook.cli.words import BAD_CALL
+from pagebook.cli import BAD_CALL
 from pagebook.files import UNFINISHED
 
 SENTENCE = (

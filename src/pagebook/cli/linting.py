@@ -11,9 +11,9 @@ from pagebook.checks.looks import LOOKS, Report, confirm
 from pagebook.checks.looks import check as look_once
 from pagebook.checks.registry import RULES, choose, named, page
 from pagebook.checks.rule import Rule
+from pagebook.cli import OK
 from pagebook.cli.opening import Model, opened, say
 from pagebook.cli.output import count, print_json, print_lines
-from pagebook.cli.words import OK
 from pagebook.errors import BadTarget, PagebookError
 from pagebook.machine import Machine
 from pagebook.targets import TORN, Target

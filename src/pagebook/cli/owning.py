@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import NUMBER_LIKE, OK, json_option, machine_options, parse_range
+from pagebook.cli import OK
+from pagebook.cli.words import NUMBER_LIKE, json_option, machine_options, parse_range
 
 
 @click.command()

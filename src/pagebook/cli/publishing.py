@@ -12,11 +12,10 @@ import click
 
 from pagebook.cases.reading import USUAL_SIZE
 from pagebook.checks.registry import choose
-from pagebook.cli import shown
+from pagebook.cli import OK, shown
 from pagebook.cli.linting import looked
 from pagebook.cli.opening import Model, opened, say
 from pagebook.cli.output import count
-from pagebook.cli.words import OK
 from pagebook.errors import BadTarget
 from pagebook.explain import Explanation, explain, regime_of
 from pagebook.files import replacing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from pagebook.cli.words import NOT_MAPPED, OK, json_option
+from pagebook.cli import NOT_MAPPED, OK
+from pagebook.cli.words import json_option
 
 
 @click.command()

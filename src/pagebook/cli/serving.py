@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from pagebook.cli.words import OK, machine_options, target_argument
+from pagebook.cli import OK
+from pagebook.cli.words import machine_options, target_argument
 
 LOOPBACK = "127.0.0.1"
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, cast
 from pagebook.cases import writing
 from pagebook.cases.lines import Input, from_file, from_words
 from pagebook.cases.reading import Defaults, read
+from pagebook.cli import NOT_MAPPED, OK
 from pagebook.cli.opening import Model, open_machine
 from pagebook.cli.output import count, standard_input
-from pagebook.cli.words import NOT_MAPPED, OK
 from pagebook.errors import BadFile
 from pagebook.files import replacing
 from pagebook.machine import Machine

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from pagebook.cases.reading import USUAL_SIZE
+from pagebook.cli import BAD_CALL, NOT_MAPPED, OK
 from pagebook.cli.opening import Model, open_machine, say
 from pagebook.cli.output import bar, print_json, print_lines, print_story, prompt, standard_input
-from pagebook.cli.words import BAD_CALL, NOT_MAPPED, OK
 from pagebook.decode import decode_pte
 from pagebook.errors import BadFile, BadTarget, TooManyMappings
 from pagebook.explain import explain, regime_of

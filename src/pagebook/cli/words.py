@@ -1,4 +1,4 @@
-"""What the verbs' words are made of: exit statuses, types of parameters, options that several verbs share."""
+"""What the verbs' words are made of: types of parameters, and options that several verbs share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from pagebook.cli.completing import files, spaces, targets
 from pagebook.units import Ambiguous, parse_address, parse_size
 
 NUMBER_LIKE = re.compile(r"[0-9]\w*")  # such a word is an address, or a slip
-OK, NOT_MAPPED, BAD_CALL, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 
 
 class Word(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.4

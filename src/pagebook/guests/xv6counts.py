@@ -64,9 +64,14 @@ def find_counts(
     ``witnesses`` is called when there is an array that may be.
     """
     start, stop = free
-    pointed = {at for mark in layout.marks if start <= (at := word(memory, mark)) < stop and not at & PAGE_MASK}
     passed: list[Counts] = []
     seen = functools.cache(witnesses)
+
+    @functools.cache
+    def pointed() -> set[int]:
+        """The frames that some pointer names, at which the first number may count."""
+        return {at for mark in layout.marks if start <= (at := word(memory, mark)) < stop and not at & PAGE_MASK}
+
     usual = {kernel.start, 0, start}
     shortest, longest = stop - max(usual) >> PAGE_SHIFT, stop - min(usual) >> PAGE_SHIFT
     for tally in layout.tallies:
@@ -122,10 +127,10 @@ def _sounds(name: str) -> bool:
     return any(part in name.lower() for part in ("ref", "rc", "cnt", "count", "cow", "share"))
 
 
-def _bases(tally: Tally, usual: set[int], pointed: set[int], stop: int) -> list[int]:
+def _bases(tally: Tally, usual: set[int], pointed: Callable[[], set[int]], stop: int) -> list[int]:
     """The frames that the first number can be of, by how many numbers there are; any where that is not known."""
     if tally.entries is None:
-        return sorted(usual | pointed)
+        return sorted(usual | pointed())
     over = {base: tally.entries - (stop - base >> PAGE_SHIFT) for base in usual}
     return [base for base in over if over[base] == 0] or sorted(base for base in over if 0 <= over[base] <= SLACK)
 

@@ -17,7 +17,7 @@ from pagebook.guests.kernelfile import KernelFile
 from pagebook.guests.xv6layout import Head, Layout
 from pagebook.machine import Area, Pool
 from pagebook.memory import U64, Memory
-from pagebook.scan import Rows, scan
+from pagebook.scan import Rows, merge, scan
 from pagebook.sv import Format
 from pagebook.table import AddressSpace
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_up
@@ -80,7 +80,7 @@ def kernel_table(memory: Memory, kernel: KernelFile, fmt: Format, remark: Remark
     except PagebookError as error:
         remark(f"kernel_pagetable is {root:#x}, and no table can be there: {error}")
         return KernelTable(None, end, (), nothing, nothing)
-    mappings, runs = found.mappings, found.runs(ignore=0xFF)
+    mappings, runs = found.mappings, merge(found.runs, ignore=0xFF)
     image = page_up(kernel.symbols["end"])
     identity = runs[runs["va"] == runs["pa"]]
     stop = end

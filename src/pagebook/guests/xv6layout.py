@@ -136,13 +136,15 @@ def layout_of(kernel: KernelFile, offsets: Mapping[str, int] | None = None) -> L
 
 def _of_dwarf(kernel: KernelFile, layouts: Layouts, offsets: Mapping[str, int]) -> Layout:
     places = list(_places(layouts))
+    stacks = _stacks(kernel, layouts)
+    counting = [place for place in places if stacks is None or place.address != stacks[0]]  # stacks are no counts
     return Layout(
         procs=_proc_table(kernel, layouts, places, offsets),
         heads=tuple(Head(p.name, p.address) for p in places if _is_list(layouts, p.type)),
-        tallies=tuple(tally for place in places if (tally := _tally(layouts, place))),
+        tallies=tuple(tally for place in counting if (tally := _tally(layouts, place))),
         queue=_queue(layouts),
         marks=tuple(p.address for p in places if isinstance(p.type, Pointer) and "." not in p.name),
-        stacks=_stacks(kernel, layouts),
+        stacks=stacks,
     )
 
 

@@ -63,7 +63,9 @@ class Processes:
         mask = (1 << 8 * min(table.fields["state"][1], 8)) - 1  # as an enum may have negative values
         names = {value & mask: name for value, name in table.states.items()}
         unused = [value for value, name in names.items() if name == UNUSED] or [0]
-        self.used: npt.NDArray[np.bool_] = ~np.isin(states, np.array(unused, U64))
+        self.used = np.ones(count, np.bool_)
+        for value in unused:
+            self.used &= states != U64(value)
         self.kstacks = present.get("kstack", nothing)
         self.pids = present.get("pid", nothing)
         left = np.flatnonzero(~self.used & (present["pagetable"] != 0))
@@ -223,10 +225,9 @@ class Spaces:
         size = np.where(stop <= after, stop, after) - kstacks
         # A stack in the direct map of RAM has no end of its own there: a frame each.
         size = np.where((size > U64(MOST_STACK)) | (kstacks < U64(self.view.physstop)), U64(PAGE_SIZE), size)
-        return {
-            slot: Area(int(kstacks[slot]), int(size[slot]), self.processes.stack_name(slot))
-            for slot in np.flatnonzero(mapped).tolist()
-        }
+        slots = np.flatnonzero(mapped)
+        rows = zip(slots.tolist(), kstacks[slots].tolist(), size[slots].tolist(), strict=True)
+        return {slot: Area(start, length, self.processes.stack_name(slot)) for slot, start, length in rows}
 
     def _image(self, p: Process, table: AddressSpace) -> Program | None:
         """The program of the process's name, when the code at its entry is what the process has there."""

@@ -28,6 +28,7 @@ _UNITS = {"B": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 DEFAULT_MEMORY = 128 << 20
 DEFAULT_MACHINE = "spike"
 MOST_ARGUMENTS = 1 << 20
+MOST_STATUS = 1 << 12
 
 
 class Backend(NamedTuple):
@@ -148,7 +149,11 @@ def _uid(directory: Path) -> int:
 def _started(directory: Path) -> str:
     """When the process was started, in the system's ticks; empty when it has ended, or is about to be buried."""
     try:
-        fields = (directory / "stat").read_text(errors="replace").rpartition(")")[2].split()
+        descriptor = os.open(f"{directory}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fields = os.read(descriptor, MOST_STATUS).rpartition(b")")[2].decode("ascii", "replace").split()
+        finally:
+            os.close(descriptor)
     except OSError:
         return ""
     return fields[19] if len(fields) > 19 and fields[0] not in ("Z", "X") else ""
