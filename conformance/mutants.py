@@ -205,20 +205,20 @@ MUTANTS = (
     Mutant(
         "scan.py", 'mappings[np.argsort(mappings["va"], kind="stable")]', "mappings", "superpages stand behind pages"
     ),
-    Mutant("scan.py", "(va[1:] != va[:-1] + size[:-1])", "(va[1:] == va[:-1])", "runs go on over a hole"),
-    Mutant("scan.py", "| (pa[1:] != pa[:-1] + size[:-1])", "| (pa[1:] == pa[:-1])", "runs go on over scattered frames"),
+    Mutant("scan.py", "(va + size)[:-1] != va[1:]", "va[:-1] == va[1:]", "runs go on over a hole"),
+    Mutant("scan.py", "for same in (pa - va,", "for same in (", "runs go on over scattered frames"),
     Mutant("scan.py", "np.uint8(~ignore & 0xFF)", "np.uint8(~ignore & 0xDF)", "runs go on over a change of G"),
-    Mutant("scan.py", "| (size[1:] != size[:-1])", "| (size[1:] == 0)", "runs go on from superpages to pages"),
+    Mutant("scan.py", "& 0xFF), level, *(", "& 0xFF), *(", "runs go on from superpages to pages"),
     Mutant(
         "scan.py",
-        'mappings["pbmt"][1:] != mappings["pbmt"][:-1]',
-        'mappings["pbmt"][1:] > 3',
+        'for x in names if x == "pbmt"',
+        'for x in names if x == ""',
         "runs go on over a change of memory type",
     ),
     Mutant(
         "scan.py",
-        "np.bitwise_or.reduceat(mappings",
-        "np.bitwise_and.reduceat(mappings",
+        "np.bitwise_or.reduceat(rows",
+        "np.bitwise_and.reduceat(rows",
         "a run has A only if all pages have",
     ),
     Mutant("scan.py", "np.add.reduceat(size, first)", "size[first]", "a run is as long as its first page"),

@@ -99,8 +99,8 @@ def test_scan_lists_what_walking_every_entry_lists_whatever_the_tables_hold(spac
 def test_an_empty_table_holds_nothing_but_itself(fmt: Format):
     world = World(fmt, pages=2)
     found = scan(world.table)
-    assert (len(found.mappings), len(found.problems), len(found.runs)) == (0, 0, 0)
-    assert (found.mappings.dtype, found.problems.dtype, found.runs.dtype) == (MAPPING, PROBLEM, RUN)
+    assert (len(found.mappings), len(found.problems), len(found.runs())) == (0, 0, 0)
+    assert (found.mappings.dtype, found.problems.dtype, found.runs().dtype) == (MAPPING, PROBLEM, RUN)
     assert (found.tables.tolist(), found.table_levels.tolist()) == ([world.table.root], [fmt.levels - 1])
     check(world.table)
 
@@ -309,7 +309,7 @@ def test_a_run_does_not_join_the_halves_and_keeps_a_and_d_of_any_page():
     world.table.map((1 << 64) - 2 * PAGE, 2 * PAGE, 0, R)
     world.put(world.table.find(half - PAGE)[0] & -PAGE, 511, world.table.entry(half - PAGE).pte | A | D)
     found = scan(world.table)
-    assert [(run["va"], run["size"], run["flags"]) for run in found.runs] == [
+    assert [(run["va"], run["size"], run["flags"]) for run in found.runs()] == [
         (half - 2 * PAGE, 2 * PAGE, V | R | W | A | D),
         ((1 << 64) - half, PAGE, V | R | W),
         ((1 << 64) - 2 * PAGE, 2 * PAGE, V | R),

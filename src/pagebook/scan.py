@@ -70,9 +70,12 @@ class Scan:
     def __repr__(self) -> str:
         return f"<Scan: {len(self.mappings)} mappings, {len(self.tables)} tables, {len(self.problems)} problems>"
 
-    @cached_property
     def runs(self) -> Rows:
         """Neighbours in va and pa with the same rights, page size and memory type, merged; A and D do not count."""
+        return self._merged
+
+    @cached_property
+    def _merged(self) -> Rows:
         return merge(self.mappings)
 
     @cached_property
@@ -85,7 +88,7 @@ class Scan:
 
     def usable_runs(self) -> Rows:
         """The runs of what is `usable`."""
-        return self.runs if self.usable is self.mappings else merge(self.usable)
+        return self._merged if self.usable is self.mappings else merge(self.usable)
 
 
 class _Level(NamedTuple):
@@ -282,7 +285,7 @@ class _Uses:
             lambda: high(3, 61, np.uint8),
             lambda: high(1, 63, np.bool_),
         ]
-        sizes, levels = lambda: np.broadcast_to(U64(size), len(pte)), lambda: np.full(len(pte), level, np.uint8)
+        sizes, levels = lambda: np.full(len(pte), size, U64), lambda: np.full(len(pte), level, np.uint8)
         return Columns(MAPPING, len(pte), [va, pa, sizes, pte, pte_pa, levels, flags, *rest], WORDS)
 
     def problems(self, pointer: npt.NDArray[np.bool_], leaves: Columns) -> list[Rows]:
@@ -340,11 +343,10 @@ def merge(rows: Columns | Rows, ignore: int = A | D) -> Rows:
         return np.empty(0, RUN)
     names = rows.names if isinstance(rows, Columns) else rows.dtype.names or ()
     va, pa, size, level = (rows[name] for name in ("va", "pa", "size", "level"))
-    breaks = np.empty(len(rows), dtype=np.bool_)
-    breaks[0], rest = True, breaks[1:]
-    np.not_equal(va[1:], (va + size)[:-1], out=rest)
+    breaks = np.ones(len(rows), dtype=np.bool_)
+    breaks[1:] = (va + size)[:-1] != va[1:]
     for same in (pa - va, rows["flags"] & np.uint8(~ignore & 0xFF), level, *(rows[x] for x in names if x == "pbmt")):
-        rest |= same[1:] != same[:-1]
+        breaks[1:] |= same[1:] != same[:-1]
     first = np.flatnonzero(breaks)
     runs = np.empty(len(first), RUN)
     runs["va"], runs["pa"], runs["level"] = va[first], pa[first], level[first]

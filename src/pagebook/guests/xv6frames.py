@@ -80,7 +80,7 @@ def kernel_table(memory: Memory, kernel: KernelFile, fmt: Format, remark: Remark
     except PagebookError as error:
         remark(f"kernel_pagetable is {root:#x}, and no table can be there: {error}")
         return KernelTable(None, end, (), nothing, nothing)
-    mappings, runs = found.mappings, merge(found.runs, ignore=0xFF)
+    mappings, runs = found.mappings, merge(found.runs(), ignore=0xFF)
     image = page_up(kernel.symbols["end"])
     identity = runs[runs["va"] == runs["pa"]]
     stop = end
