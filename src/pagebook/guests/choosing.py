@@ -1,4 +1,7 @@
-"""Which guest it is: by what the user says, then by the kernel's symbols, then by the satp of its harts."""
+"""Which guest it is: by what the user says, then by the kernel's symbols, then by the satp of its harts.
+
+What reads each kind is imported when there is one: it takes longer than the model's boot.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pagebook.errors import BadTarget
-from pagebook.guests import bare, linux, xv6
-from pagebook.guests.kernelfile import kernel_file
 from pagebook.machine import Machine
 from pagebook.source import Source
 
@@ -44,6 +45,9 @@ def read_guest(
     ``progress`` is called with the bytes just searched, where all of memory is.  ``restless`` frames at the start of
     each free list are read before all else, so that they are what they were when the list began.
     """
+    from pagebook.guests import bare, linux, xv6
+    from pagebook.guests.kernelfile import kernel_file
+
     if options.satps or options.roots:
         return Reading(bare.read(source, options.satps, options.roots), ())
     path = options.kernel or source.kernel
@@ -63,6 +67,8 @@ def read_guest(
 
 def _without_a_kernel(source: Source, progress: Callable[[int], None] | None) -> Reading:
     """Linux, which tells of itself in its memory; anything else by its harts alone."""
+    from pagebook.guests import bare, linux
+
     if linux.recognise(source.memory, progress) is not None:
         return Reading(linux.read(source), ())
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import traceback
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,6 @@ from pathlib import PurePath
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -68,7 +68,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def _answering(answer: Answer) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            found = await run_in_threadpool(answer, answers.Query(request.query_params))
+            found = await asyncio.to_thread(answer, answers.Query(request.query_params))
         except PagebookError as error:
             return _json({"error": str(error)}, 400)
         return _json(found)

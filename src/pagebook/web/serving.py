@@ -31,7 +31,7 @@ def listen(address: str, port: int) -> socket.socket:
         raise BadTarget(
             f"--host takes an address of this computer, such as {LOOPBACK} or ::1, not {address!r}"
         ) from None
-    made = socket.socket(family, socket.SOCK_STREAM)
+    made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # without the last, asyncio lets Nagle wait
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind((address, port))

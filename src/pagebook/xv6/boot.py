@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pagebook.errors import BadTarget, PagebookError, Panic
 from pagebook.machine import Area, Hart, Machine, Pool, Space, Spaces
@@ -221,9 +221,9 @@ def _stack_name(p: Proc) -> str:
     return f"stack of slot {p.index}, unused" if p.state is State.UNUSED else f"stack of process {p.pid}"
 
 
-def _user_symbols(k: Kernel, p: Proc) -> dict[str, int]:
+def _user_symbols(k: Kernel, p: Proc) -> Mapping[str, int]:
     """The symbols of the program that a process has become."""
-    return programs.program_symbols(k.files[p.name]) if p.image and p.name in k.files else {}
+    return programs.ProgramSymbols(k.files[p.name]) if p.image and p.name in k.files else {}
 
 
 def _user_areas(p: Proc) -> list[Area]:

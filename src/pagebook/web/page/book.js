@@ -15,6 +15,15 @@ const NOTCH = 40; // pixels that the wheel rolls before it counts
 const HOVER = 90; // milliseconds before a frame that is pointed at is asked for
 const NAMES = ["unknown", "free", "kernel image", "device queue", "kernel stack", "trapframe", "user", "shared", "page table"];
 
+/** The runs [start, end) of cells of one kind, each within a row. */
+function* alike(kinds, columns) {
+  for (let start = 0, index = 1; index <= kinds.length; index++) {
+    if (index < kinds.length && index % columns && kinds[index] === kinds[start]) continue;
+    yield [start, index];
+    start = index;
+  }
+}
+
 export function bookView(page) {
   return new Book(page);
 }
@@ -189,11 +198,14 @@ class Book {
 
   context(canvas, width, height) {
     const ratio = devicePixelRatio || 1;
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(height * ratio);
-    canvas.style.height = `${height}px`;
+    const [wide, tall] = [Math.round(width * ratio), Math.round(height * ratio)];
     const to = canvas.getContext("2d");
-    to.scale(ratio, ratio);
+    if (canvas.width !== wide || canvas.height !== tall) { // a canvas of another size is a new one, which takes time
+      [canvas.width, canvas.height] = [wide, tall];
+      canvas.style.height = `${height}px`;
+    }
+    to.setTransform(ratio, 0, 0, ratio, 0, 0);
+    to.clearRect(0, 0, width, height);
     return to;
   }
 
@@ -222,21 +234,19 @@ class Book {
     const gap = cell >= 24 ? 2 : cell >= 6 ? 1 : 0;
     const cells = this.cells;
     const kinds = this.by.value === "owner" ? cells.owners : cells.roles;
-    const alike = new Map();
-    kinds.forEach((kind, index) => { if (alike.has(kind)) alike.get(kind).push(index); else alike.set(kind, [index]); });
     const place = (index) => [(index % columns) * cell, Math.floor(index / columns) * tall];
-    for (const [kind, indices] of alike) {
-      const look = this.look(cells, indices[0]);
-      to.fillStyle = filling(to, look);
-      for (const index of indices) {
-        const [x, y] = place(index);
-        if (!look[1]) { to.fillRect(x, y, cell - gap, tall - gap); continue; }
-        to.translate(x, y); // patterns begin anew in each cell
-        to.fillRect(0, 0, cell - gap, tall - gap);
-        to.translate(-x, -y);
-      }
-      if (!shift && cell >= 44) for (const index of indices) this.paintWords(to, index, look, ...place(index), cell - gap, tall - gap);
+    const fillings = new Map();
+    for (const [start, end] of alike(kinds, columns)) {
+      const kind = kinds[start];
+      if (!fillings.has(kind)) fillings.set(kind, filling(to, this.look(cells, start)));
+      to.fillStyle = fillings.get(kind);
+      const [x, y] = place(start);
+      to.translate(x, y); // patterns begin anew
+      to.fillRect(0, 0, (end - start) * cell - gap, tall - gap);
+      to.translate(-x, -y);
     }
+    for (let column = 1; gap && column < columns; column++) to.clearRect(column * cell - gap, 0, gap, rows * tall);
+    if (!shift && cell >= 44) kinds.forEach((_, index) => this.paintWords(to, index, this.look(cells, index), ...place(index), cell - gap, tall - gap));
     if (shift && cell >= 6 && kinds === cells.roles) this.paintMixed(to, cells, place, cell - gap, tall - gap);
     if (selected !== null && selected >= cells.first && selected < cells.first + cells.roles.length * 2 ** shift) {
       const index = Math.floor((selected - cells.first) / 2 ** shift);
@@ -291,14 +301,12 @@ class Book {
 
   showLegend() {
     const machine = this.page.machine;
-    if (this.by.value === "role") {
-      fill(this.legend, machine.roles.filter((role) => role.frames).map((role) =>
-        el("li", {}, swatch(ofRole(role.name)), `${role.name} `, el("span", { class: "dim" }, role.frames.toLocaleString("en")))));
-    } else {
-      const owners = [...new Set(this.cells.owners)].sort((one, other) => one - other);
-      fill(this.legend, owners.slice(0, 40).map((owner) =>
-        el("li", {}, swatch(ofOwner(owner)), owner === -1 ? "no address space" : owner === -2 ? "several" : machine.spaces[owner]?.name ?? "?")));
-    }
+    const entries = this.by.value === "role"
+      ? machine.roles.filter((role) => role.frames).map((role) => [ofRole(role.name), `${role.name} `, role.frames.toLocaleString("en")])
+      : [...new Set(this.cells.owners)].sort((one, other) => one - other).slice(0, 40).map((owner) =>
+        [ofOwner(owner), owner === -1 ? "no address space" : owner === -2 ? "several" : machine.spaces[owner]?.name ?? "?", ""]);
+    onChange(this.legend, entries, () => fill(this.legend, entries.map(([look, name, number]) =>
+      el("li", {}, swatch(look), name, el("span", { class: "dim" }, number)))));
   }
 
   /** The index of the cell at the pointer, or null. */

@@ -1,19 +1,24 @@
 """What the model loads: a kernel's image and symbols, and the programs it runs.
 
 INIT and SH are small programs of our own, built from the C beside this file; they run on a real xv6 too.  Other
-programs and kernels are read, with every check, from ELF files.
+programs and kernels are read, with every check, from ELF files; what reads those is imported when there is one.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pagebook.elf import Elf, read_bytes, read_elf
 from pagebook.errors import BadFile
 from pagebook.units import PAGE_MASK
 from pagebook.xv6.memlayout import KERNBASE, TRAPFRAME
+
+if TYPE_CHECKING:
+    from pagebook.elf import Elf
 
 _HERE = Path(__file__).parent
 INIT = (_HERE / "init").read_bytes()
@@ -41,8 +46,7 @@ class KernelImage:
 
 def read_kernel(path: str | Path) -> KernelImage:
     """The kernel in an ELF file; BadFile when it is none, or lacks the linker symbols that the model needs."""
-    data = read_bytes(path, "kernel")
-    elf = read_elf(io.BytesIO(data), str(path), len(data)).expect("ET_EXEC", "a kernel")
+    data, elf = _read(path, "kernel", "a kernel")
     symbols = dict(elf.symbols)
     if "_trampoline" in symbols:
         symbols.setdefault("trampoline", symbols["_trampoline"])
@@ -60,18 +64,41 @@ def read_kernel(path: str | Path) -> KernelImage:
 
 def read_program(path: str | Path) -> bytes:
     """A program's ELF file, checked as far as exec relies on it and further: nothing in it overlaps or overflows."""
-    data = read_bytes(path, "program")
-    elf = read_elf(io.BytesIO(data), str(path), len(data)).expect("ET_EXEC", "a program for xv6")
+    data, elf = _read(path, "program", "a program for xv6")
     _check_program(elf)
     return data
 
 
-def program_symbols(data: bytes) -> dict[str, int]:
-    """The symbols of a program's ELF file; none where it cannot be read."""
-    try:
-        return read_elf(io.BytesIO(data), "program", len(data)).symbols
-    except BadFile:
-        return {}
+def _read(path: str | Path, what: str, kind: str) -> tuple[bytes, Elf]:
+    from pagebook.elf import read_bytes, read_elf
+
+    data = read_bytes(path, what)
+    return data, read_elf(io.BytesIO(data), str(path), len(data)).expect("ET_EXEC", kind)
+
+
+class ProgramSymbols(Mapping[str, int]):
+    """The symbols in the bytes of a program's ELF file, read when they are first asked for; none where it is none."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @cached_property
+    def _found(self) -> dict[str, int]:
+        from pagebook.elf import read_elf
+
+        try:
+            return read_elf(io.BytesIO(self._data), "program", len(self._data)).symbols
+        except BadFile:
+            return {}
+
+    def __getitem__(self, name: str) -> int:
+        return self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._found)
+
+    def __len__(self) -> int:
+        return len(self._found)
 
 
 def _check_program(elf: Elf) -> None:
