@@ -131,11 +131,15 @@ def open_image(path: Path, size: int) -> Machine:
     """The machine in such a file."""
     from pagebook.memory import Region
 
+    memory = Memory([Region(BASE, map_file(str(path)))])
+    return Machine("image", memory, (Space("all", AddressSpace(memory, root_of(size)), pid=1),))
+
+
+def root_of(size: int) -> int:
+    """The address of the root table in such a file."""
     frames = size >> PAGE_SHIFT
     last = frames >> 9
-    root = BASE + (frames - last - ((last + 511) >> 9) - 1) * PAGE_SIZE
-    memory = Memory([Region(BASE, map_file(str(path)))])
-    return Machine("image", memory, (Space("all", AddressSpace(memory, root), pid=1),))
+    return BASE + (frames - last - ((last + 511) >> 9) - 1) * PAGE_SIZE
 
 
 def main() -> None:

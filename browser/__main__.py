@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, sync_playwright
 
+from bench.owning import BASE, root_of, write_image
 from browser import reports, views
 from browser.axe import serious
 from browser.serving import Served, digest, leaking_core, served
@@ -61,6 +62,16 @@ class Drive:
         yield page
         context.close()
 
+    def opening(self, name: str, at: Served) -> None:
+        """Print how long the page took that was opened last, from the start of the server on."""
+        both = at.seconds + self.opened
+        print(f"{name}: listening after {at.seconds:.2f} s, first view {self.opened:.2f} s later, in all {both:.2f} s")
+
+    def zooming(self, name: str, gaps: list[float]) -> None:
+        """Print how long the frames took that were shown while somebody zoomed."""
+        median = sorted(gaps)[len(gaps) // 2]
+        print(f"{name}: {len(gaps)} frames while zooming, longest {max(gaps):.0f} ms, median {median:.0f} ms")
+
     def look(self, at: Served, name: str, hashes: dict[str, str]) -> None:
         """axe-core on each view in both themes, and its picture in three widths."""
         for size in SIZES if self.shots else ("laptop",):
@@ -75,14 +86,12 @@ class Drive:
                             self.wrong += [f"axe, {view}, {theme}: {one}" for one in serious(page)]
 
 
-def model(drive: Drive) -> None:
+def model(drive: Drive, folder: Path) -> None:
     """The model: every view by hand, a walk to its end and to a fault, a link in another page."""
     with served("xv6") as at:
         with drive.page(at) as page:
-            print(f"model: listening after {at.seconds:.2f} s, first view {drive.opened:.2f} s later")
-            gaps = views.book(page, "0x87f56000")
-            median = sorted(gaps)[len(gaps) // 2]
-            print(f"model: {len(gaps)} frames while zooming, longest {max(gaps):.0f} ms, median {median:.0f} ms")
+            drive.opening("model", at)
+            drive.zooming("model", views.book(page, "0x87f56000"))
             views.spaces(page, "sh")
             views.walk(page, "sh", "0x1008", "store", fault=False)
             views.walk(page, "sh", "0x2ff8", "store", fault=True)
@@ -113,6 +122,17 @@ def model(drive: Drive) -> None:
                 "time": "#view=time&ops=fork.2,sbrk.3.8192&t=82500", "driven": "#view=book&ops=fork.2&sel=0x87f42000",
             },
         )  # fmt: skip
+
+
+def large(drive: Drive, folder: Path) -> None:
+    """16 GiB, each page of which is mapped."""
+    size = 16 << 30
+    path = folder / "ram"
+    write_image(path, size)
+    with served(f"{path}@{BASE:#x}", "--root", hex(root_of(size))) as at, drive.page(at) as page:
+        drive.opening("16 GiB", at)
+        drive.zooming("16 GiB", views.book(page, hex(BASE + size // 2)))
+    path.unlink()
 
 
 def core(drive: Drive, folder: Path) -> None:
@@ -192,11 +212,14 @@ def report(drive: Drive, folder: Path) -> None:
         drive.wrong += reports.without_script(drive.browser, path)
 
 
+TARGETS = {"model": model, "large": large, "core": core, "report": report, "guest": guest, "restarted": restarted}
+
+
 def main() -> int:
     """0 when nothing is wrong."""
     parser = argparse.ArgumentParser(prog="python -m browser", description=__doc__)
     parser.add_argument("--shots", type=Path, help="a folder for pictures of every view")
-    parser.add_argument("--only", choices=("model", "core", "report", "guest", "restarted"), help="only this target")
+    parser.add_argument("--only", choices=tuple(TARGETS), help="only this target")
     chosen = parser.parse_args()
     if chosen.shots:
         chosen.shots.mkdir(parents=True, exist_ok=True)
@@ -204,17 +227,10 @@ def main() -> int:
         folder = Path(name)
         browser = chromium(playwright)
         drive = Drive(browser, chosen.shots)
-        for target, run in {
-            "model": model,
-            "core": lambda it: core(it, folder),
-            "report": lambda it: report(it, folder),
-            "guest": lambda it: guest(it, folder),
-            "restarted": lambda it: restarted(it, folder),
-        }.items():
-            if chosen.only not in (None, target):
-                continue
-            run(drive)
-            print(f"{target}: driven")
+        for target, run in TARGETS.items():
+            if chosen.only in (None, target):
+                run(drive, folder)
+                print(f"{target}: driven")
         browser.close()
     print(
         "\n".join(dict.fromkeys(drive.wrong))

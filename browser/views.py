@@ -139,6 +139,11 @@ def refused(page: Page) -> None:
     page.wait_for_timeout(1500)
     assert "nobody" in page.text_content("#said"), "it stays said"
     assert page.locator(".shown").is_hidden(), "no verdict stands beside it"
+    go(page, "#view=book&sel=0x80000000")
+    settled(page, "document.querySelector('.card h2').textContent.includes('0x80000000')", "a frame has its card")
+    go(page, "#view=book&sel=0x1234")
+    settled(page, "document.getElementById('said').textContent.includes('0x1000')", "a frame that is none is said")
+    assert "0x80000000" not in page.text_content(".card"), "and the card is not another's"
     go(page, "#view=nothing")
     settled(page, "document.getElementById('said').textContent.includes('no view')", "a view that is none is said")
 

@@ -103,7 +103,7 @@ FAULT_HEAD = """\
 scause 0xf (store/AMO page fault), stval 0x2ff8, sepc 0x38
   code      0x38 is in text of sh
   code      the instruction is the line "38:" of user/sh.asm: sd, which stores
-  also      the same comes out in init; --space chooses another
+  also      the same comes out in init; name a space to have it in that one
 """
 
 NO_FAULT = """\

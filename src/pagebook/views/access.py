@@ -147,7 +147,7 @@ def told(found: Fault) -> Iterator[Told]:
     for space, instruction in found.ruled_out:
         yield Told("not", f"in {space}: there the instruction is {what_it_does(instruction)}")
     if found.same:
-        yield Told("also", f"the same comes out in {', '.join(found.same)}; --space chooses another")
+        yield Told("also", f"the same comes out in {', '.join(found.same)}; name a space to have it in that one")
     for words in found.doubts:
         yield Told("but", words, "bad")
     for words in found.advice:

@@ -158,6 +158,12 @@ class Book {
     return undefined;
   }
 
+  /** No frame is shown where the link names none. */
+  refuse() {
+    this.selectedWord = null;
+    this.showFrame("");
+  }
+
   async refresh(state) {
     this.key_ = this.stripKey = null;
     this.selectedWord = null;
