@@ -54,8 +54,8 @@ class Shape:
 
     ``lists``: ``one``, ``harts`` (an array of kmem), ``super`` (a second list in it), ``apart`` (a struct of its own
     for superpages).  ``tally``: None, ``u8``, ``int``, ``member`` (of a struct with a lock), ``records`` (with a lock
-    each), ``pointer`` (made after the image).  ``pointers``: proc is an array of pointers.
-    ``mark``: a pointer has the address of the first frame that is counted.
+    each), ``pointer`` (made after the image), ``held`` (a pointer too, in a struct).  ``pointers``: proc is an array of
+    pointers.  ``mark``: a pointer has the address of the first frame that is counted, or so many bytes ``before`` it.
     """
 
     fields: tuple[tuple[str, int], ...] = PLAIN
@@ -66,6 +66,7 @@ class Shape:
     states: Any = None
     pointers: bool = False
     mark: bool = False
+    before: int = 0
     stacks: int = 2 * PAGE
     rev: str = "2022"
     ram: int = 4 << 20
@@ -210,6 +211,10 @@ class Fake:
                 to_int, to_char = dw.pointer(int4), dw.pointer(char)
                 mark = [to_char, dw.variable("mark", to_char, TALLY + 8)] if self.shape.mark else []
                 return [to_int, dw.variable("tally", to_int, TALLY), *mark]
+            case "held":
+                to_int, to_char = dw.pointer(int4), dw.pointer(char)
+                held = dw.structure("", 16, [dw.member("cnt", to_int, 0), dw.member("first", to_char, 8)])
+                return [to_int, to_char, held, dw.variable("tally", held, TALLY)]
         return []
 
     # What stands in its memory.
@@ -280,10 +285,10 @@ class Fake:
         free = set(self.k.kmem.frames().tolist())
         width, stride = {"u8": (1, 1), "records": (4, 32)}.get(self.shape.tally or "", (4, 4))
         at = TALLY + (24 if self.shape.tally == "member" else 0)
-        if self.shape.tally == "pointer":
+        if self.shape.tally in ("pointer", "held"):
             at = self.tally_room
             self.memory.write64(TALLY, at)
-            self.memory.write64(TALLY + 8, self.shape.first)
+            self.memory.write64(TALLY + 8, self.shape.first - self.shape.before)
         for number in range(self.frames):
             pa = self.shape.first + number * PAGE
             used = END <= pa < KERNBASE + self.shape.ram and pa not in free

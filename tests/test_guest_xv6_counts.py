@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,14 +46,23 @@ def test_counts_made_after_the_image_are_found_and_their_frames_are_the_kernels(
     assert any(area.start == room and "kernel" in area.name for area in found.areas)
 
 
-def test_counts_from_a_frame_that_only_a_pointer_knows_are_found(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("tally", Shape(tally="pointer", mark=True)),
+        ("tally", Shape(tally="pointer", mark=True, before=0xFD1)),
+        ("tally.cnt", Shape(tally="held")),
+        ("tally.cnt", Shape(tally="held", before=0xFD1)),
+    ],
+)
+def test_counts_from_a_frame_that_only_a_pointer_knows_are_found(name, shape, tmp_path):
     first = page_up(END) + 3 * PAGE
-    fake = Fake(Shape(tally="pointer", first=first, mark=True), tmp_path)
+    fake = Fake(replace(shape, first=first), tmp_path)
     fake.tally_room = END + 1
     rest = [pa for pa in fake.k.kmem.frames().tolist() if pa >= first]
     fake.k.kmem.head = fake.chain(rest)
     found, remarks = look(fake)
-    assert found.counts == Counts("tally", END + 1, 4, fake.frames, first), remarks
+    assert found.counts == Counts(name, END + 1, 4, fake.frames, first), remarks
 
 
 def test_counts_that_stay_when_frames_are_freed_are_counts_all_the_same(tmp_path):

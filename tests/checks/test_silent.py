@@ -244,6 +244,17 @@ def test_frames_that_only_the_kernel_points_to() -> None:
     silent(machine(k))
 
 
+def test_an_allocator_s_own_array_that_starts_where_the_image_ends() -> None:
+    k = forked()
+    listed = k.kmem.frames()
+    apart = listed < listed.min() + 8 * PAGE
+    k.memory.write64(int(listed[~apart][-1]), 0)
+    assert apart[-8:].all() and apart.sum() == 8
+    assert said(machine(k)) != []
+    k.memory.write64(KERNBASE + 0x1B000, machine(k).symbols["end"])
+    silent(machine(k))
+
+
 def test_a_frame_that_is_in_a_register() -> None:
     k = forked()
     m = machine(k)

@@ -30,7 +30,7 @@ def reached(evidence: Evidence, candidates: Mask) -> Mask:
     _mark(evidence, found, _stack_words(evidence, image))
     registers = [value for hart in evidence.machine.harts for value in hart.registers]
     _mark(evidence, found, np.array(registers, dtype=U64))
-    _mark_blocks(evidence, found, candidates)
+    _mark_blocks(evidence, found, candidates, image)
     done = np.zeros(len(found), dtype=np.bool_)
     while len(fresh := np.flatnonzero(found & candidates & ~done)):
         done[fresh] = True
@@ -92,13 +92,16 @@ def _saved_pointer(area: Area, saved: Words) -> int:
     return int(saved[at]) - area.start if at < len(saved) and saved[at] < area.end else 0
 
 
-def _mark_blocks(evidence: Evidence, found: Mask, candidates: Mask) -> None:
-    """What a pointer to a block's start reaches: an allocator's own arrays at the start of its range, large frames."""
+def _mark_blocks(evidence: Evidence, found: Mask, candidates: Mask, image: Words) -> None:
+    """What a pointer to a block's start reaches: an allocator's own arrays at the start of its range, large frames.
+
+    Such an array may start in the image's last page, right where the image ends.
+    """
     start, stop = evidence.machine.free_range or (0, 0)
-    first, last = (
-        int(number) for number in evidence.frames.of(np.array([page_up(start), page_down(stop - 1)], dtype=U64))
-    )
-    if 0 <= first <= last and found[first] and candidates[first]:
+    start, end = page_up(start), evidence.machine.symbols.get("end", start)
+    first, last = (int(number) for number in evidence.frames.of(np.array([start, page_down(stop - 1)], dtype=U64)))
+    led = 0 <= first <= last and (found[first] or (image - U64(end) < U64(max(start - end, 0))).any())
+    if led and candidates[first]:
         run: Indices = np.flatnonzero(~candidates[first : last + 1])
         found[first : first + int(run[0]) if len(run) else last + 1] = True
     for pool in evidence.machine.pools or ():

@@ -21,7 +21,7 @@ from pagebook.guests.xv6frames import Addresses, Remark, follow, word
 from pagebook.guests.xv6layout import Layout, Tally
 from pagebook.machine import Counts, Pool
 from pagebook.memory import U64, Memory
-from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from pagebook.units import PAGE_SHIFT, PAGE_SIZE, page_up
 
 SAMPLE = 32
 SLACK = 64
@@ -69,8 +69,8 @@ def find_counts(
 
     @functools.cache
     def pointed() -> set[int]:
-        """The frames that some pointer names, at which the first number may count."""
-        return {at for mark in layout.marks if start <= (at := word(memory, mark)) < stop and not at & PAGE_MASK}
+        """The frames from some pointer on, the first of which may be the first that is counted."""
+        return {at for mark in layout.marks if start <= (at := page_up(word(memory, mark))) < stop}
 
     usual = {kernel.start, 0, start}
     shortest, longest = stop - max(usual) >> PAGE_SHIFT, stop - min(usual) >> PAGE_SHIFT

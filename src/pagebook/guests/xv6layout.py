@@ -100,7 +100,11 @@ class ProcTable:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a kernel keeps what; ``queue`` and ``marks`` are addresses of pointers: the disk's rings, any others."""
+    """Where a kernel keeps what.
+
+    ``queue`` and ``marks`` are addresses of pointers: to the disk's rings, and to what may be the first frame counted,
+    which is any variable, or a member beside the pointer to the counts.
+    """
 
     procs: ProcTable
     heads: tuple[Head, ...]
@@ -138,14 +142,21 @@ def _of_dwarf(kernel: KernelFile, layouts: Layouts, offsets: Mapping[str, int]) 
     places = list(_places(layouts))
     stacks = _stacks(kernel, layouts)
     counting = [place for place in places if stacks is None or place.address != stacks[0]]  # stacks are no counts
+    tallies = tuple(tally for place in counting if (tally := _tally(layouts, place)))
+    holders = {"", *(_holder(tally.name) for tally in tallies if tally.indirect)}
     return Layout(
         procs=_proc_table(kernel, layouts, places, offsets),
         heads=tuple(Head(p.name, p.address) for p in places if _is_list(layouts, p.type)),
-        tallies=tuple(tally for place in counting if (tally := _tally(layouts, place))),
+        tallies=tallies,
         queue=_queue(layouts),
-        marks=tuple(p.address for p in places if isinstance(p.type, Pointer) and "." not in p.name),
+        marks=tuple(p.address for p in places if isinstance(p.type, Pointer) and _holder(p.name) in holders),
         stacks=stacks,
     )
+
+
+def _holder(name: str) -> str:
+    """The name of the struct that a member of this name is in; nothing for a variable."""
+    return name.rpartition(".")[0]
 
 
 def _places(layouts: Layouts) -> Iterator[_Place]:
