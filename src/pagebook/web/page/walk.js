@@ -45,7 +45,7 @@ class Walk {
     this.where = el("output", { class: "where" });
     this.steps = el("div", { class: "steps", role: "group", "aria-label": "Steps" },
       button("Start", "To the start", () => this.to(0)), this.back, this.on, button("End", "To the end", () => this.to(this.last)), this.playing, this.where);
-    this.bits = el("div", { class: "address" });
+    this.bits = el("div", { class: "groups" });
     this.path = el("ol", { class: "path", "aria-label": "The path through the tables" });
     this.verdict = el("div", { class: "verdict-box", id: "verdict", role: "status", "aria-live": "polite" });
     this.shown = el("div", { class: "shown", tabindex: "0", "aria-label": "The walk; arrow keys step", keydown: (event) => this.key(event) }, this.steps, this.bits, this.path, this.verdict);
