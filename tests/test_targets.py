@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -9,13 +10,29 @@ import pytest
 
 from calls import saved
 from elves import EXECUTE, READ, build_elf
+from fake_xv6 import KERNBASE, Fake, Shape
 from pagebook.errors import BadAddress, BadFile, BadTarget, Panic
 from pagebook.examples import rules_machine
+from pagebook.guests.choosing import GuestOptions
 from pagebook.machine import Hart, Machine, to_note
 from pagebook.memory import Memory
 from pagebook.source import Source
 from pagebook.sv import SV39
-from pagebook.targets import LOOKS, MODEL, TORN, ModelOptions, Target, boot_model, open_target, opened
+from pagebook.targets import (
+    BROKEN,
+    LOOKS,
+    MODEL,
+    MOVED,
+    TORN,
+    ModelOptions,
+    Target,
+    _as_machine,
+    boot_model,
+    open_target,
+    opened,
+)
+from pagebook.units import PAGE_SIZE
+from pagebook.views.facts import Filter, listing
 from pagebook.xv6 import boot as xv6
 from pagebook.xv6.programs import INIT
 
@@ -193,3 +210,62 @@ def test_a_free_list_that_never_stands_still_is_said_to_and_the_longest_is_taken
     (chain,) = target.settled().free_lists()
     assert len(chain.frames) == 21
     assert target.remarks == [TORN]
+
+
+def kept(fake: Fake) -> Memory:
+    """A copy of its memory as it is now."""
+    memory = Memory.anonymous(fake.shape.ram)
+    fake.write()
+    memory.write(KERNBASE, bytes(fake.memory.regions[0].data))
+    return memory
+
+
+def following(fake: Fake, *looks: tuple[Memory, Memory]) -> Target:
+    """A running guest that looks so, one look after the other: the memory at first, and when the look is over."""
+    path = str(fake.build())
+    sources = iter(
+        [Source("guest", first, kernel=path, live=True, again=lambda then=then: then) for first, then in looks]
+    )
+    return _as_machine("guest", sources.__next__, True, nullcontext, GuestOptions(), None)
+
+
+@pytest.fixture
+def moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Fake, Memory, Memory]:
+    """A guest, its memory now, and when another process is in the slot of one and its root is used for data."""
+    monkeypatch.setattr("pagebook.targets.PAUSE", 0)
+    fake = Fake(Shape(), tmp_path)
+    now, (sh,) = kept(fake), [p for p in fake.k.proc if p.name == "sh"]
+    root, sh.pid = sh.pagetable, 727
+    later = kept(fake)
+    later.write(root, b"\5" * PAGE_SIZE)
+    return fake, now, later
+
+
+def test_processes_that_come_and_go_while_they_are_read_are_read_again(moments: tuple[Fake, Memory, Memory]) -> None:
+    fake, now, later = moments
+    target = following(fake, (now, later), (now, now), (now, now))
+    assert [one.pid for one in target.look().spaces] == [None, 1, 2]
+    assert target.remarks == []
+
+
+def test_a_table_that_became_something_else_is_read_again(moments: tuple[Fake, Memory, Memory]) -> None:
+    fake, now, later = moments
+    target = following(fake, (later, later), (now, now))
+    assert [one.pid for one in target.look().spaces] == [None, 1, 2]
+    assert target.remarks == []
+
+
+def test_a_table_that_is_damaged_for_good_is_shown_as_it_is(moments: tuple[Fake, Memory, Memory]) -> None:
+    fake, _, later = moments
+    target = following(fake, *[(later, later)] * 2 * (BROKEN + 1))  # and once more, for what is to be remarked
+    found = target.look()
+    assert [one.pid for one in found.spaces] == [None, 1, 727]
+    assert len(listing(found.spaces[2], Filter()).problem_rows)
+    assert len(target.remarks) == 1 and "trapframe" in target.remarks[0]
+
+
+def test_processes_that_never_stand_still_are_said_to(moments: tuple[Fake, Memory, Memory]) -> None:
+    fake, now, later = moments
+    target = following(fake, *[(now, later)] * (2 * LOOKS))
+    target.look()
+    assert target.remarks == [MOVED]

@@ -5,6 +5,7 @@ A running QEMU and a dump both give a `Source`; a guest makes a `Machine` of it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pagebook.machine import Hart
@@ -19,6 +20,7 @@ class Source:
     read, says so and what to do.  ``live`` says that the bytes move while they are read.  ``remarks`` are sentences for
     the user: what does not fit.  ``paused``, where a guest was stopped by somebody else, says so and what lets it run.
     ``no_satp``, where the satp of the harts is not known, says why and how it could be, to whom that matters.
+    ``again``, of bytes that move, gives the memory as it is then, by which it is seen what moved meanwhile.
     """
 
     name: str
@@ -30,3 +32,4 @@ class Source:
     paused: str = ""
     no_satp: str = ""
     no_kernel: str = ""
+    again: Callable[[], Memory] | None = None

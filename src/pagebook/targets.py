@@ -34,6 +34,11 @@ RUNNING = "qemu"
 PAUSE = 0.02  # seconds between two looks at what moves
 RESTLESS = 256  # frames at the start of a free list that come and go within a look
 LOOKS = 8  # at most, for one in which the free lists are whole
+BROKEN = 3  # further looks at tables that may be broken by themselves
+MOVED = (
+    "processes came and went every time their tables were read, so what is told of one may be of what came after it; "
+    "ask again, or stop the guest for it with --freeze"
+)
 TORN = (
     "the free list moved every time it was read, so some free frames count as unknown; ask again, or stop the guest "
     "for it with --freeze"
@@ -205,17 +210,29 @@ def _as_machine(
     remarks: list[str] = []
     paused: list[str] = []
 
+    def steady(source: Source, restless: int = 0) -> tuple[Machine, tuple[str, ...]]:
+        """What is read of it, or of later looks, until nothing moved meanwhile that leads to tables."""
+        reading = _read(source, guest, progress, restless)
+        for attempt in range(1, LOOKS):
+            if not reading.moved and (not reading.broken or attempt > BROKEN):
+                break
+            time.sleep(PAUSE)
+            later = look()
+            assert isinstance(later, Source)
+            reading = _read(later, guest, progress, restless)
+        return reading.machine, (*reading.remarks, *((MOVED,) if reading.moved else ()))
+
     def machine(restless: int = 0) -> Machine:
         found = look()
         if isinstance(found, Source):
             remarks[:] = [one for one in remarks if one not in paused]
             paused[:] = [found.paused] if found.paused else []
-            found, said = _read(found, guest, progress, restless)
+            found, said = steady(found, restless)
             if live and not paused and set(said) - set(remarks):  # it moved while it was read: what is so is so again
                 time.sleep(PAUSE)
                 again = look()
                 assert isinstance(again, Source)
-                said = tuple(one for one in said if one in _read(again, guest, progress).remarks)
+                said = tuple(one for one in said if one in steady(again)[1])
             remarks.extend(one for one in (*said, *paused) if one not in remarks)
         elif guest != GuestOptions():
             raise BadTarget(

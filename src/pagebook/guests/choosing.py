@@ -31,10 +31,16 @@ class GuestOptions:
 
 
 class Reading(NamedTuple):
-    """The machine that was read, and sentences for the user about what does not fit or is not known."""
+    """The machine that was read, and sentences for the user about what does not fit or is not known.
+
+    ``moved``: what its tables are read by is another than when the reading began; ``broken``: they look as tables do
+    whose frames are used for something else by now, unless they are damaged.
+    """
 
     machine: Machine
     remarks: tuple[str, ...]
+    moved: bool = False
+    broken: bool = False
 
 
 def read_guest(

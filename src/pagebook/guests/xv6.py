@@ -18,7 +18,7 @@ from pagebook.guests.kernelfile import KernelFile, kernel_file
 from pagebook.guests.xv6counts import find_counts, free_sample
 from pagebook.guests.xv6frames import follow, kernel_table, named_frames, pools, ram_end, word
 from pagebook.guests.xv6layout import layout_of
-from pagebook.guests.xv6spaces import Spaces
+from pagebook.guests.xv6spaces import Processes, Spaces
 from pagebook.machine import Area, Machine
 from pagebook.machine import Spaces as Found
 from pagebook.memory import Memory
@@ -33,10 +33,16 @@ TELLTALES = ("proc", "kmem", "trampoline", "uservec", "swtch", "kalloc", "kfree"
 
 
 class Reading(NamedTuple):
-    """The machine that was read, and sentences about what does not fit or is not known."""
+    """The machine that was read, and sentences about what does not fit or is not known.
+
+    ``moved``: a process came, went or had another table before its tables were read; ``broken``: a table of a process
+    has PTEs that no walk can use.
+    """
 
     machine: Machine
     remarks: tuple[str, ...]
+    moved: bool = False
+    broken: bool = False
 
 
 def recognised(symbols: Collection[str]) -> bool:
@@ -83,6 +89,10 @@ def read(
     except OutsideMemory as error:
         raise BadTarget(f"the process table of {kernel.path} is not in this memory: {error}") from error
     found = spaces.read()
+    broken = moved = False
+    if source.again is not None:
+        broken = spaces.fetch()
+        moved = spaces.processes.differ(Processes(_without_rom(source.again(), kernel.start)[0], layout.procs))
     free = page_up(kernel.symbols["end"]), view.physstop
     if free[0] >= free[1]:
         raise BadTarget(
@@ -109,7 +119,7 @@ def read(
         guest="xv6",
         doubts=tuple(spaces.doubts),
     )
-    return Reading(machine, remarks.said())
+    return Reading(machine, remarks.said(), moved, broken)
 
 
 def _without_rom(memory: Memory, start: int) -> tuple[Memory, list[range]]:

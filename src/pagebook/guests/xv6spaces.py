@@ -21,7 +21,7 @@ from pagebook.guests.xv6frames import KernelTable, Remark
 from pagebook.guests.xv6layout import ProcTable, Regions
 from pagebook.machine import Area, Doubt, Space
 from pagebook.memory import U64, Memory
-from pagebook.sv import Format, U, V
+from pagebook.sv import KIND_MASK, POINTER, Format, U, V
 from pagebook.table import AddressSpace
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_down, page_up
 
@@ -30,6 +30,7 @@ UNUSED = "UNUSED"
 NAMELESS = "state "  # and the number of one
 MOST_STACK = 64 * PAGE_SIZE
 MOST_NAMED = 64
+MOST_TABLES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,10 @@ class Processes:
                     known.get("kstack", 0),
                 )
             )
+
+    def differ(self, later: Processes) -> bool:
+        """Whether another process, or one with another table, is in a slot of a process in use now."""
+        return [(p.slot, p.pid, p.root) for p in self.live] != [(p.slot, p.pid, p.root) for p in later.live]
 
     def stack_name(self, slot: int) -> str:
         """What the kernel stack of a slot is called."""
@@ -173,6 +178,28 @@ class Spaces:
             self._check(p)
         self._check_stacks()
         return (*spaces, *self._left())
+
+    def fetch(self) -> bool:
+        """Have the tables of all processes as they are now; whether one has PTEs that no walk can use.
+
+        Tables are fetched level by level, those of all processes at once.
+        """
+        fmt = self.format
+        tables = np.array([p.root for p in self.processes.live if p.root], U64)
+        broken = False
+        for level in range(fmt.levels - 1, -1, -1):
+            pages, inside = self.memory.gather(tables)
+            if not level or not len(tables):
+                break
+            ptes = pages.view(f"<u{fmt.pte_bytes}").astype(U64)
+            kinds, frames = ptes & U64(KIND_MASK), ptes >> U64(10) & U64(fmt.ppn_mask)
+            leaves = (kinds & U64(V) != 0) & (kinds != U64(POINTER))
+            tables = np.unique(frames[kinds == U64(POINTER)]) << U64(PAGE_SHIFT)
+            crooked = frames[leaves] & U64((fmt.page_bytes(level) >> PAGE_SHIFT) - 1)
+            broken |= not inside.all() or bool(crooked.any())
+            if len(tables) > MOST_TABLES:
+                return True
+        return broken or not inside.all()
 
     def _left(self) -> Iterator[Space]:
         """The page tables that unused slots have still."""

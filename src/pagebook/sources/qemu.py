@@ -118,7 +118,7 @@ class Qemu:
             raise SourceLost(f"QEMU {self.process.pid} has ended")
         if not self._ram.regions:
             raise SourceLost(f"{self.name} was let go of; find it again")
-        memory = Memory(joined(region() for region in self._ram.regions))
+        memory = self._memory()
         source = Source(
             self.name,
             memory,
@@ -126,17 +126,23 @@ class Qemu:
             live=not self._stopped,
             remarks=self._ram.remarks,
             no_kernel=self._no_kernel,
+            again=None if self._stopped else self._memory,
         )
         if self._stub:
-            return replace(source, harts=self._stub.harts(), live=False)
+            return replace(source, harts=self._stub.harts(), live=False, again=None)
         with self._monitor() as monitor:
             if monitor:
                 paused = self._paused(monitor)
                 live = source.live and not paused
-                return replace(source, harts=_harts(monitor, memory), live=live, paused=paused)
+                again = source.again if live else None
+                return replace(source, harts=_harts(monitor, memory), live=live, paused=paused, again=again)
         unknown = self._why_unknown()
         said = (unknown,) if self._silent else ()  # there is a monitor: that it does not answer is news
         return replace(source, remarks=(*source.remarks, *said), no_satp=unknown)
+
+    def _memory(self) -> Memory:
+        """Its bytes of now."""
+        return Memory(joined(region() for region in self._ram.regions))
 
     def _paused(self, monitor: Monitor) -> str:
         """What to say when somebody else has stopped the guest; nothing when it runs, or it was we."""
