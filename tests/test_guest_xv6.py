@@ -70,7 +70,7 @@ def test_the_guest_is_what_the_model_says(name, tmp_path):
     fake = Fake(SHAPES[name], tmp_path)
     busy(fake)
     free = {pa for chain in fake.model().free_lists() for pa in chain.frames.tolist()}
-    found, remarks = look(fake)
+    found, remarks, *_ = look(fake)
     same(found, fake.model())
     assert remarks == ()
     listed = [pa + offset for pool, chain in zip(found.pools or (), found.free_lists(), strict=True)
@@ -86,20 +86,20 @@ def test_each_process_has_the_state_that_its_kernel_gives_the_number(tmp_path):
     for states in (None, OLD_STATES, negative):
         fake = Fake(Shape(states=states), tmp_path)
         busy(fake)
-        found, _ = look(fake)
+        found, *_ = look(fake)
         assert [(s.name, s.state) for s in found.spaces] == [
             ("kernel", None), ("init", "runble"), ("sh.2", "runble"), ("sh.3", "zombie"), ("sh.4", "runble"),
         ]  # fmt: skip
 
 
 def test_a_kernel_that_claims_stacks_without_end_has_as_many_as_there_may_be_harts(tmp_path):
-    found, _ = look(Fake(Shape(stacks=0x7FFF_FFFF), tmp_path))
+    found, *_ = look(Fake(Shape(stacks=0x7FFF_FFFF), tmp_path))
     assert sum(area.name.startswith("kernel stack of hart") for area in found.areas) == 1024
 
 
 def test_the_pools_have_the_names_that_the_kernel_gives_them(tmp_path):
     def pools(shape: Shape) -> list[tuple[str, int]]:
-        found, _ = look(Fake(shape, tmp_path))
+        found, *_ = look(Fake(shape, tmp_path))
         return [(pool.name, pool.size) for pool in found.pools or ()]
 
     assert pools(Shape()) == [("kmem.freelist", PAGE)]
@@ -120,7 +120,7 @@ def test_what_a_process_has_mapped_is_an_area(tmp_path):
         fake.memory.write32(at + 24 * number, used)
         fake.memory.write64(at + 24 * number + 8, start)
         fake.memory.write32(at + 24 * number + 16, size)
-    found, _ = read(source, fake.path)
+    found, *_ = read(source, fake.path)
     assert [area for area in found.space("sh").areas if area.name == "mmap"] == [(0x10_0000, 2 * PAGE, "mmap")]
 
 
@@ -129,7 +129,7 @@ def test_a_kernel_stack_is_as_long_as_its_pages_go_on(tmp_path):
     frame = fake.k.kmem.alloc()
     assert frame is not None
     fake.k.table(fake.k.kernel_pagetable).map(fake.k.proc[0].kstack + PAGE, PAGE, frame, R | W)
-    found, remarks = look(fake)
+    found, remarks, *_ = look(fake)
     stacks = [area for area in found.space("kernel").areas if area.name.startswith("stack")]
     assert [(a.size, a.name) for a in stacks[:2]] == [(2 * PAGE, "stack of process 1"), (PAGE, "stack of process 2")]
     assert remarks == ()
@@ -141,7 +141,7 @@ def test_without_dwarf_the_offsets_do(tmp_path):
         busy(fake)
         fake.build(dwarf=False)
         disk = {"disk.desc": 8, "disk.avail": 16, "disk.used": 24}
-        found, remarks = read(fake.source(), fake.path, fake.told() | disk)
+        found, remarks, *_ = read(fake.source(), fake.path, fake.told() | disk)
         same(found, fake.model())
         assert remarks == ()
         assert [pool.head for pool in found.pools or ()] == [fake.k.kmem.head]
@@ -150,14 +150,14 @@ def test_without_dwarf_the_offsets_do(tmp_path):
 def test_offsets_tell_a_list_for_each_hart(tmp_path):
     fake = Fake(Shape(lists="harts"), tmp_path)
     fake.build(dwarf=False)
-    found, _ = read(fake.source(), fake.path, fake.told() | {"kmem.size": 32, "NCPU": 3})
+    found, *_ = read(fake.source(), fake.path, fake.told() | {"kmem.size": 32, "NCPU": 3})
     assert [pool.name for pool in found.pools or ()] == [f"kmem[{hart}].freelist" for hart in range(3)]
 
 
 def test_offsets_overrule_dwarf(tmp_path):
     fake = Fake(Shape(), tmp_path)
     fake.build()
-    found, _ = read(fake.source(), fake.path, {"NPROC": 1, "state.ASLEEP": 3, "state.UNUSED": 0})
+    found, *_ = read(fake.source(), fake.path, {"NPROC": 1, "state.ASLEEP": 3, "state.UNUSED": 0})
     assert [(s.name, s.state) for s in found.spaces] == [("kernel", None), ("init", "asleep")]
 
 
@@ -191,7 +191,7 @@ def test_a_struct_proc_without_a_page_table_is_told_with_the_remedy(tmp_path):
     fake.build()
     with pytest.raises(BadTarget, match=r"no member pagetable.*proc\.pagetable=80"):
         read(source, fake.path)
-    found, _ = read(source, fake.path, {"proc.pagetable": dict(Shape().offsets)["pagetable"]})
+    found, *_ = read(source, fake.path, {"proc.pagetable": dict(Shape().offsets)["pagetable"]})
     assert [s.name for s in found.spaces] == ["kernel", "init", "sh"]
 
 
@@ -246,7 +246,7 @@ def test_a_page_that_struct_proc_names_is_called_as_there(tmp_path):
     fake.build()
     source = fake.source()
     fake.memory.write64(fake.address(1, "usyscall"), frame)
-    found, remarks = read(source, fake.path)
+    found, remarks, *_ = read(source, fake.path)
     assert (va, PAGE, "usyscall") in found.space("sh").areas
     assert remarks == ()
 
@@ -257,7 +257,7 @@ def test_a_kernel_table_for_each_process_is_a_space_of_its_own(tmp_path):
     source = fake.source()
     fake.memory.write64(fake.address(0, "kpagetable"), fake.k.kernel_pagetable)
     fake.memory.write64(fake.address(1, "kpagetable"), fake.k.proc[0].pagetable)
-    found, _ = read(source, fake.path)
+    found, *_ = read(source, fake.path)
     assert [(s.name, s.pid) for s in found.spaces] == [
         ("kernel", None),
         ("init", 1),
@@ -276,11 +276,11 @@ def test_a_program_of_another_build_gives_no_symbols(tmp_path):
     pa = fake.k.table(fake.k.proc[1].pagetable).translate(0)
     assert pa is not None
     fake.memory.write(pa, bytes(PAGE))
-    found, remarks = read(source, fake.path)
+    found, remarks, *_ = read(source, fake.path)
     assert found.space("sh").symbols == {}
     assert any("does not run user/_sh" in remark for remark in remarks)
     program.write_bytes(b"no program")
-    found, remarks = read(source, fake.path)
+    found, remarks, *_ = read(source, fake.path)
     assert found.space("sh").symbols == {} and remarks == ()
     assert "guard page" in [area.name for area in found.space("sh").areas]
 

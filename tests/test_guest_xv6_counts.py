@@ -30,7 +30,7 @@ from pagebook.xv6.proc import fork
 @pytest.mark.parametrize(("tally", "width"), [("u8", 1), ("int", 4), ("member", 4)])
 def test_counts_are_found_by_what_they_count(tally, width, tmp_path):
     fake = Fake(Shape(tally=tally, ram=4 << 20), tmp_path)
-    found, _ = look(fake)
+    found, *_ = look(fake)
     start = TALLY + (24 if tally == "member" else 0)
     assert found.counts == Counts("tally.cnt" if tally == "member" else "tally", start, width, 1024, KERNBASE)
 
@@ -40,7 +40,7 @@ def test_counts_made_after_the_image_are_found_and_their_frames_are_the_kernels(
     room = fake.k.kmem.alloc()
     assert room is not None
     fake.tally_room = room
-    found, remarks = look(fake)
+    found, remarks, *_ = look(fake)
     assert found.counts == Counts("tally", room, 4, 1024, KERNBASE), remarks
     assert Ledger(found).role_of(fake.k.kmem.frames()[:0]).tolist() == []
     assert any(area.start == room and "kernel" in area.name for area in found.areas)
@@ -61,7 +61,7 @@ def test_counts_from_a_frame_that_only_a_pointer_knows_are_found(name, shape, tm
     fake.tally_room = END + 1
     rest = [pa for pa in fake.k.kmem.frames().tolist() if pa >= first]
     fake.k.kmem.head = fake.chain(rest)
-    found, remarks = look(fake)
+    found, remarks, *_ = look(fake)
     assert found.counts == Counts(name, END + 1, 4, fake.frames, first), remarks
 
 
@@ -85,10 +85,10 @@ def test_of_two_arrays_that_could_be_counts_neither_is_used_until_one_is_told(tm
     fake.build()
     source = fake.source()
     fake.memory.write(TALLY + 0x10000, fake.memory.read(TALLY, 4 * fake.frames))
-    found, remarks = read(source, fake.path)
+    found, remarks, *_ = read(source, fake.path)
     assert found.counts is None
     assert any("tally and twin can each be" in remark and "tally.base=0x80000000" in remark for remark in remarks)
-    found, remarks = read(source, fake.path, {"twin.base": KERNBASE})
+    found, remarks, *_ = read(source, fake.path, {"twin.base": KERNBASE})
     assert found.counts == Counts("twin", TALLY + 0x10000, 4, fake.frames, KERNBASE)
     assert remarks == ()
 
@@ -98,13 +98,13 @@ def test_an_array_called_like_counts_that_counts_nothing_is_said(tmp_path):
     fake.build()
     source = fake.source()
     fake.memory.write(TALLY + 24, bytes(4 * fake.frames))
-    found, remarks = read(source, fake.path)
+    found, remarks, *_ = read(source, fake.path)
     assert found.counts is None
     assert any(remark.startswith("tally.cnt has a number for each frame") for remark in remarks)
 
 
 def test_counts_in_records_are_read(tmp_path):
-    found, remarks = look(Fake(Shape(tally="records"), tmp_path))
+    found, remarks, *_ = look(Fake(Shape(tally="records"), tmp_path))
     assert found.counts is not None
     assert (found.counts.stride, remarks) == (32, ())
     numbers = found.counts.values(found.memory, 1 << 20)
@@ -133,7 +133,7 @@ def test_numbers_that_stay_1_where_frames_are_shared_are_no_counts(tmp_path):
     fake.shared = {frame: 2}
     assert look(fake)[0].counts is not None
     fake.shared = {frame: 1}
-    found, _ = look(fake)
+    found, *_ = look(fake)
     assert found.counts is None
 
 
@@ -152,10 +152,10 @@ def test_counts_that_are_told_are_taken_and_what_speaks_against_them_is_said(tmp
     fake = Fake(Shape(tally="int"), tmp_path)
     fake.build(dwarf=False)
     told = fake.told() | {"tally.counts": 0, "tally.width": 4, "tally.count": fake.frames, "tally.base": KERNBASE}
-    found, remarks = read(fake.source(), fake.path, told)
+    found, remarks, *_ = read(fake.source(), fake.path, told)
     assert found.counts == Counts("tally.counts", TALLY, 4, fake.frames, KERNBASE)
     assert remarks == ()
     fake.memory.write(TALLY, bytes(4 * fake.frames))
-    found, remarks = read(Source("guest", fake.memory), fake.path, told)
+    found, remarks, *_ = read(Source("guest", fake.memory), fake.path, told)
     assert found.counts is not None
     assert any("was told to be counts" in remark for remark in remarks)

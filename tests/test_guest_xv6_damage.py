@@ -41,7 +41,7 @@ def test_a_root_that_is_none_leaves_the_space_out_with_a_remark(tmp_path):
     source = fake.source()
     for root in (0x1000, fake.k.proc[1].pagetable + 8, 1 << 63, KERNBASE + fake.shape.ram):
         fake.memory.write64(fake.address(1, "pagetable"), root)
-        found, remarks = read(source, fake.path)
+        found, remarks, *_ = read(source, fake.path)
         assert [s.name for s in found.spaces] == ["kernel", "init"]
         assert any(f"{root:#x}" in remark for remark in remarks)
     fake.memory.write64(fake.address(1, "pagetable"), 0)
@@ -54,10 +54,10 @@ def test_a_root_in_a_frame_that_was_freed_is_a_space_and_no_error(filling, tmp_p
     fake.build()
     source = fake.source()
     fake.memory.write(fake.k.proc[1].pagetable, filling * PAGE)
-    found, _ = read(source, fake.path)
+    found, *_ = read(source, fake.path)
     assert [s.name for s in found.spaces] == ["kernel", "init", "sh"]
     fake.memory.write(fake.k.kernel_pagetable, filling * PAGE)
-    found, _ = read(source, fake.path)
+    found, *_ = read(source, fake.path)
     assert [s.name for s in found.spaces] == ["kernel", "init", "sh"]
     assert sum(Ledger(found).counts().values()) == fake.shape.ram // PAGE
 
@@ -69,7 +69,7 @@ def test_a_page_table_that_an_unused_slot_has_kept_is_a_space(tmp_path):
     root = fake.k.proc[1].pagetable
     fake.memory.write64(fake.address(5, "pagetable"), root)
     fake.memory.write64(fake.address(6, "pagetable"), 0x123)
-    found, remarks = read(source, fake.path)
+    found, remarks, *_ = read(source, fake.path)
     assert (found.spaces[-1].name, found.spaces[-1].state, found.spaces[-1].table.root) == ("slot 5", "unused", root)
     assert len(found.spaces) == 4
     assert remarks == ()
@@ -88,7 +88,7 @@ def test_a_torn_name_is_cut_and_cleaned(tmp_path):
         (b"init\0", "init.2"),
     ):
         fake.memory.write(fake.address(1, "name"), raw.ljust(16, b"\0"))
-        found, _ = read(source, fake.path)
+        found, *_ = read(source, fake.path)
         assert found.spaces[2].name == name
         assert found.spaces[2].symbols == {} or name == "init.2"
 
@@ -120,7 +120,7 @@ def test_what_does_not_fit_is_said_and_found(field, value, words, rules, tmp_pat
     fake.build()
     source = fake.source()
     fake.memory.write(fake.address(1, field), value.to_bytes(dict(PLAIN)[field], "little"))
-    found, remarks = read(source, fake.path)
+    found, remarks, *_ = read(source, fake.path)
     assert any(words in remark for remark in remarks), remarks
     assert [s.name for s in found.spaces] == ["kernel", "init", "sh"]
     told = check(found, choose()).findings
@@ -134,7 +134,7 @@ def test_memory_in_pieces_is_read_as_far_as_the_first_goes(tmp_path):
     data = bytes(fake.source().memory.regions[0].data)
     half = len(data) // 2
     pieces = Memory([Region(KERNBASE, data[:half]), Region(KERNBASE + half, data[half:])])
-    found, remarks = read(Source("pieces", pieces), fake.path)
+    found, remarks, *_ = read(Source("pieces", pieces), fake.path)
     assert found.free_range == (page_up(END), KERNBASE + half)
     assert any("in one piece" in remark for remark in remarks)
     assert sum(Ledger(found).counts().values()) == len(data) // PAGE
@@ -145,7 +145,7 @@ def test_thousands_of_torn_processes_make_few_remarks(tmp_path):
     fake.build()
     source = fake.source()
     fake.memory.write(PROCS, b"\xa5" * (fake.shape.stride * 300))
-    found, remarks = read(source, fake.path)
+    found, remarks, *_ = read(source, fake.path)
     assert [s.name for s in found.spaces] == ["kernel"]
     assert 3 < len(remarks) < 10  # alike of all
     assert {finding.rule for finding in check(found, choose()).findings} >= {"PB119", "PB120"}
@@ -157,7 +157,7 @@ def test_a_kernel_without_its_table_yet_has_only_its_image(tmp_path):
     source = fake.source()
     fake.memory.write(PROCS, bytes(fake.shape.stride * fake.shape.nproc))
     fake.memory.write64(fake.symbols["kernel_pagetable"], 0)
-    found, remarks = read(source, fake.path)
+    found, remarks, *_ = read(source, fake.path)
     assert found.spaces == ()
     assert found.free_range == (page_up(END), KERNBASE + fake.shape.ram)
     assert any("has not made its page table" in remark for remark in remarks)
@@ -172,7 +172,7 @@ def test_a_kernel_table_that_points_at_itself_is_no_hang(tmp_path):
     root = fake.k.kernel_pagetable
     fake.memory.write(root, (root >> 12 << 10 | V).to_bytes(8, "little") * 512)
     started = time.monotonic()
-    found, _ = read(source, fake.path)
+    found, *_ = read(source, fake.path)
     assert found.spaces[0].name == "kernel"
     assert time.monotonic() - started < 5
 
@@ -183,7 +183,7 @@ def test_memory_that_ends_before_physstop_is_said(tmp_path):
     source = fake.source()
     end = KERNBASE + fake.shape.ram
     fake.k.table(fake.k.kernel_pagetable).map(end, PAGE, end, R | W)
-    found, remarks = read(source, fake.path)
+    found, remarks, *_ = read(source, fake.path)
     assert any("in one piece" in remark for remark in remarks)
     assert found.free_range == (page_up(END), end)
 
@@ -215,7 +215,7 @@ def test_any_damage_to_memory_is_a_machine_or_a_sentence(whole, anywhere, global
         octets = octets[: len(room) - at]
         room[at : at + len(octets)] = octets
     try:
-        found, remarks = read(Source("damaged", Memory([Region(KERNBASE, room)])), path)
+        found, remarks, *_ = read(Source("damaged", Memory([Region(KERNBASE, room)])), path)
     except PagebookError:
         return
     assert all(isinstance(remark, str) for remark in remarks)
@@ -246,8 +246,8 @@ def test_the_rom_that_a_dump_holds_is_no_ram(tmp_path):
     fake.build()
     source = fake.source()
     rom = Region(0x1000, bytes(4 * PAGE), name="rom")
-    found, remarks = read(replace(source, memory=Memory([rom, *source.memory.regions])), fake.path)
-    plain, _ = read(source, fake.path)
+    found, remarks, *_ = read(replace(source, memory=Memory([rom, *source.memory.regions])), fake.path)
+    plain, *_ = read(source, fake.path)
     assert remarks == ()
     assert sum(Ledger(found).counts().values()) == sum(Ledger(plain).counts().values())
     assert found.memory.answers(0x1000, 8) and 0x1000 not in found.memory
@@ -263,7 +263,7 @@ def test_a_hole_in_the_kernels_map_is_told_as_that_and_ram_goes_on_behind_it(par
     table = fake.k.table(fake.k.kernel_pagetable)
     for va in range(start, stop, PAGE):
         fake.memory.write64(table.find(va)[0], 0)
-    found, _ = read(source, fake.path)
+    found, *_ = read(source, fake.path)
     assert found.free_range == (page_up(END), end)
     told = check(found, choose()).findings
     assert [(one.rule, one.va, one.size) for one in told] == [("PB121", start, stop - start)]
