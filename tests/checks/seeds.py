@@ -660,6 +660,16 @@ def a_named_page_of_text_can_be_written() -> Machine:
     return machine(k)
 
 
+@seed("PB106")
+def exec_gives_w_to_the_text_of_every_program() -> Machine:
+    k = forked()
+    for p in k.proc:
+        if p.pagetable:
+            change(k, p, 0, add=W)
+    m = machine(k)
+    return replace(m, symbols={**m.symbols, "exec": KERNBASE + 64, "flags2perm": KERNBASE + 128})
+
+
 @seed("PB107")
 def the_guard_page_has_u() -> Machine:
     k = forked()

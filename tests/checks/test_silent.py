@@ -264,6 +264,13 @@ def test_a_frame_that_is_in_a_register() -> None:
     assert said(replace(m, pools=pools, harts=(m.harts[0]._replace(registers=(0, 1, frame + 8)),))) == []
 
 
+def test_a_kernel_whose_table_cannot_be_read_is_not_said_to_leak_its_stacks_and_tables() -> None:
+    k = forked()
+    k.memory.write(k.kernel_pagetable, bytes(PAGE))
+    assert not {rule for rule, _ in said(machine(k))} & {"PB102"}
+    assert not {rule for rule, _ in said(replace(machine(k), spaces=machine(k).spaces[1:]))} & {"PB102"}
+
+
 def test_a_kernel_whose_free_list_is_not_known_is_not_said_to_leak() -> None:
     k = forked()
     fresh(k)

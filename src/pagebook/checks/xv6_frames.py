@@ -32,6 +32,8 @@ def leaked_frame(evidence: Evidence) -> Iterator[Hits]:
         return
     if evidence.refused or not evidence.processes.any():  # hostile, or a kernel that has only begun to boot
         return
+    if not evidence.of_kernel.any():  # its table cannot be read, and with it not its stacks and its tables
+        return
     start, stop = machine.free_range
     spans = evidence.frames.spans(np.array([page_up(start)], U64), np.array([max(stop - page_up(start), 0)], U64))
     lost = (spans > 0) & (evidence.roles == Role.UNKNOWN) & ~evidence.free & ~_mapped(evidence)

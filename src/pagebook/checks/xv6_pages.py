@@ -165,14 +165,16 @@ def text_made_writable(evidence: Evidence) -> Iterator[Hits]:
         if parts:
             wrong &= leaves["space"] != number
         # A program linked with -N has one segment, with every right.
-        for area in space.areas if len(parts) == 2 and space.pid is not None and sealed.any() else ():
+        told = len(parts) == 2 and space.pid is not None and (sealed.any() or "flags2perm" in symbols)
+        for area in space.areas if told else ():
             if area.name in ("text", "constants"):
                 wrong |= evidence.within(number, area.start, area.size) & own & writable
+    why = "elsewhere it cannot" if sealed.any() else "by its file it cannot"
     yield mapping_hits(
         leaves[wrong],
         lambda place: (
-            f"{place.what} of the program's code or constants can be written ({_rights(place)}): elsewhere "
-            f"it cannot, so {place.verb('it was', 'they were')} made writable"
+            f"{place.what} of the program's code or constants can be written ({_rights(place)}): {why}, so "
+            f"{place.verb('it was', 'they were')} made writable"
         ),
     )
 
