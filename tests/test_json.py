@@ -43,7 +43,7 @@ KINDS = (
 )
 ROW = re.compile(r"\| `(?P<key>[^`]+)` \| (?P<type>[^|]+) \| (?P<unit>[^|]*) ?\| (?P<what>.*?) ?\|")
 ANY_KEY = re.compile(
-    r"frames|symbols|more|(.*\.)?fields|(.*\.)?decided"
+    r"frames|symbols|more|blind|(.*\.)?fields|(.*\.)?decided"
 )  # objects whose keys are names, not of the schema
 EMBEDDED = slice(3, None)  # of the keys of pagebook.access, those of an access in another document
 

@@ -35,6 +35,7 @@ from pagebook.machine import Area, Machine, Space
 from pagebook.memory import Memory, Region
 from pagebook.pagetable import PageTable
 from pagebook.sv import SV39, G, R, U, V, W, X
+from pagebook.views.findings import not_asked
 from pagebook.xv6 import trap
 from pagebook.xv6.boot import boot, machine, power_on
 from pagebook.xv6.boot import main as boot_main
@@ -275,6 +276,24 @@ def test_a_kernel_whose_free_list_is_not_known_is_not_said_to_leak() -> None:
     k = forked()
     fresh(k)
     silent(replace(machine(k), pools=None))
+
+
+def test_what_can_see_nothing_is_not_asked_and_said_to_be() -> None:
+    k = forked()
+    whole, less = check(machine(k), choose()), check(replace(machine(k), pools=None), choose())
+    assert whole.blind == {}
+    assert less.blind == dict.fromkeys(("PB017", "PB102", "PB103", "PB115"), "it is not known which frames are free")
+    assert set(whole.rules) - set(less.rules) == set(less.blind)
+    assert list(not_asked(less)) == ["not asked, as it is not known which frames are free: PB017, PB102, PB103, PB115"]
+
+
+def test_guard_pages_that_no_kernel_stack_has_are_not_asked_for_and_said_not_to_be() -> None:
+    k = forked()
+    for area in machine(k).space("kernel").areas:
+        if area.name.startswith("stack of"):
+            put(k, None, area.start - PAGE, fresh(k), R | W)
+    silent(machine(k))
+    assert set(check(machine(k), choose()).blind) == {"PB118"}
 
 
 def test_linux_shares_its_half_and_has_pages_of_every_kind() -> None:

@@ -190,6 +190,10 @@ class Evidence:
         """Whether the machine says which frames are free."""
         return self.machine.pools is not None and self.machine.free_range is not None
 
+    def blind_to_free(self) -> str:
+        """Why nothing can be said of free frames; nothing where it can."""
+        return "" if self.knows_free else "it is not known which frames are free"
+
     @cached_property
     def free_frames(self) -> list[Indices]:
         """For each pool the numbers of its frames, in the order of the list; -1 where the list names no RAM."""

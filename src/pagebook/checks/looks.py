@@ -8,8 +8,8 @@ ends in the middle, and what it held then seems nobody's: where lists end must b
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +35,9 @@ WHOLE = 3  # looks in a row in which the free lists end at the same frames
 class Report(Tabled):
     """What was found, by rule and place; ``more`` counts for each rule the findings that were too many to list.
 
-    ``rules`` are the ids of those that were asked, ``looks`` how often the machine was looked at.  ``torn`` when the
-    free lists never stood still, so that it is not known what frames are lost.
+    ``rules`` are the ids of those that were asked, ``blind`` those that could see nothing here, each with the reason;
+    ``looks`` is how often the machine was looked at.  ``torn`` when the free lists never stood still, so that it is not
+    known what frames are lost.
     """
 
     machine: Machine
@@ -45,6 +46,7 @@ class Report(Tabled):
     rules: tuple[str, ...]
     looks: int = 1
     torn: bool = False
+    blind: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         total = len(self.findings) + sum(self.more.values())
@@ -61,11 +63,12 @@ Found = dict[str, list[Hits]]
 
 
 class Seen(NamedTuple):
-    """One look: what each rule found, and where each free list ended."""
+    """One look: what each rule found, where each free list ended, which rules could see nothing, and why."""
 
     machine: Machine
     found: Found
     ends: list[tuple[int, int | None]]
+    blind: dict[str, str]
 
 
 def check(machine: Machine, rules: Sequence[Rule]) -> Report:
@@ -114,14 +117,14 @@ def _look(machine: Machine, rules: Sequence[Rule]) -> Seen:
     """What each rule finds, if anything."""
     evidence = Evidence(machine)
     with np.errstate(over="ignore"):
+        asked = [rule for rule in rules if rule.holds_for(machine.guest)]
+        blind = {rule.id: why for rule in asked if (why := rule.blind(evidence))}
         found = {
-            rule.id: [hits for hits in rule.check(evidence) if len(hits)]
-            for rule in rules
-            if rule.holds_for(machine.guest)
+            rule.id: [hits for hits in rule.check(evidence) if len(hits)] for rule in asked if rule.id not in blind
         }
     kept = {id: hits for id, hits in found.items() if hits}
     listed = evidence.ledger.chains if any(BY_ID[id].whole_lists for id in kept) else []
-    return Seen(machine, kept, [one.end for one in listed])
+    return Seen(machine, kept, [one.end for one in listed], blind)
 
 
 def _still(before: Seen, now: Seen) -> Found:
@@ -151,7 +154,7 @@ def _keys(hits: Hits, machine: Machine) -> npt.NDArray[np.uint64]:
 
 
 def _report(seen: Seen, rules: Sequence[Rule], looks: int, torn: bool = False) -> Report:
-    machine, found, _ = seen
+    machine, found = seen.machine, seen.found
     findings: list[Finding] = []
     more: dict[str, int] = {}
     for id, several in sorted(found.items()):
@@ -163,8 +166,8 @@ def _report(seen: Seen, rules: Sequence[Rule], looks: int, torn: bool = False) -
             room -= min(room, len(rows))
         if total > MOST_FINDINGS:
             more[id] = total - MOST_FINDINGS
-    asked = tuple(rule.id for rule in rules if rule.holds_for(machine.guest))
-    return Report(machine, tuple(findings), more, asked, looks, torn)
+    asked = tuple(rule.id for rule in rules if rule.holds_for(machine.guest) and rule.id not in seen.blind)
+    return Report(machine, tuple(findings), more, asked, looks, torn, seen.blind)
 
 
 def _finding(rule: Rule, hits: Hits, row: np.void, machine: Machine) -> Finding:

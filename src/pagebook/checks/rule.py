@@ -169,12 +169,17 @@ def doubt_hits(evidence: Evidence, about: str) -> Hits:
 Check = Callable[["Evidence"], Iterable[Hits]]
 
 
+def _sees(evidence: Evidence) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Rule:
     """One thing that can be wrong: its id, its name, a sentence about it, what to do, and the function that looks.
 
     ``default`` says whether it is asked when nobody chooses, ``guests`` where it holds: everywhere when empty.
     ``whole_lists`` says that it takes what is on no free list for not free, so that these must have been read whole.
+    ``blind`` gives why the rule can see nothing in a machine, or nothing where it can: it is then not asked.
     """
 
     id: str
@@ -186,6 +191,7 @@ class Rule:
     default: bool = True
     guests: tuple[str, ...] = ()
     whole_lists: bool = False
+    blind: Callable[[Evidence], str] = _sees
 
     def holds_for(self, guest: str) -> bool:
         """Whether a machine with this guest is subject to the rule."""

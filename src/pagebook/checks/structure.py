@@ -116,8 +116,6 @@ def _same_root(evidence: Evidence, roots: np.ndarray, names: list[str]) -> Itera
 
 def table_in_free_frame(evidence: Evidence) -> Iterator[Hits]:
     """Tables, roots among them, whose frame is on a free list."""
-    if not evidence.knows_free:
-        return
     rows = evidence.tables.tables
     rows = rows[[evidence.spaces[number].state != DEAD for number in rows["space"].tolist()]]
     numbers = evidence.frames.of(rows["pa"])
@@ -205,7 +203,7 @@ RULES = (
     Rule(
         "PB017", "table-in-free-frame", "A table that is in use is not on the free list.", Severity.ERROR,
         "Free a table only after the last pointer to it is gone, and a root after satp has left it.",
-        table_in_free_frame,
+        table_in_free_frame, blind=Evidence.blind_to_free,
     ),
     Rule(
         "PB018", "satp-root", "The root in satp is a table that is in use.", Severity.ERROR,

@@ -27,14 +27,7 @@ PIECE = 1 << 12
 
 def leaked_frame(evidence: Evidence) -> Iterator[Hits]:
     """Frames of the allocator that are not free, that no space maps, and to which nothing in the kernel refers."""
-    machine = evidence.machine
-    if not evidence.knows_free or machine.free_range is None or any(chain.broken for chain in evidence.ledger.chains):
-        return
-    if evidence.refused or not evidence.processes.any():  # hostile, or a kernel that has only begun to boot
-        return
-    if not evidence.of_kernel.any():  # its table cannot be read, and with it not its stacks and its tables
-        return
-    start, stop = machine.free_range
+    start, stop = evidence.machine.free_range or (0, 0)
     spans = evidence.frames.spans(np.array([page_up(start)], U64), np.array([max(stop - page_up(start), 0)], U64))
     lost = (spans > 0) & (evidence.roles == Role.UNKNOWN) & ~evidence.free & ~_mapped(evidence)
     if not lost.any():
@@ -49,6 +42,18 @@ def leaked_frame(evidence: Evidence) -> Iterator[Hits]:
         + LOOKS[place.fact].format(they=place.verb("it is", "they are"), them=place.verb("it", "them")),
         fact=looks, mark=marks,
     )  # fmt: skip
+
+
+def _blind_to_leaks(evidence: Evidence) -> str:
+    if not evidence.knows_free:
+        return evidence.blind_to_free()
+    if any(chain.broken for chain in evidence.ledger.chains):
+        return "a free list is damaged"
+    if evidence.refused:
+        return "a space has more mappings than memory explains"
+    if not evidence.processes.any():
+        return "no process is there yet"
+    return "" if evidence.of_kernel.any() else "the kernel's page table cannot be read, nor what it leads to"
 
 
 def _frames(place: Place) -> str:
@@ -81,8 +86,6 @@ def _contents(evidence: Evidence, numbers: Indices) -> tuple[npt.NDArray[np.uint
 
 def free_but_mapped(evidence: Evidence) -> Iterator[Hits]:
     """Leaves of processes, and kernel stacks, whose frame is on a free list."""
-    if not evidence.knows_free:
-        return
     leaves = evidence.leaves
     chosen = (evidence.of_process & evidence.small | evidence.on_stacks) & (evidence.frame >= 0)
     chosen[chosen] = evidence.free[evidence.frame[chosen]]
@@ -248,7 +251,7 @@ def superpage_half_free(evidence: Evidence) -> Iterator[Hits]:
     """Superpages of processes with frames under them that are on a free list."""
     leaves = evidence.leaves
     wide = np.flatnonzero(evidence.of_process & ~evidence.small & (evidence.frame >= 0))
-    if not len(wide) or not evidence.knows_free:
+    if not len(wide):
         return
     before = np.concatenate([[0], np.cumsum(evidence.free)])
     first = evidence.frame[wide]
@@ -281,12 +284,12 @@ RULES = (
     Rule(
         "PB102", "leaked-frame", "Every frame of the allocator is free, or somebody has it.", Severity.ERROR,
         "Look for the path, often an error's, on which kfree is not called; 'pagebook diff' shows when it went.",
-        leaked_frame, guests=XV6, whole_lists=True,
+        leaked_frame, guests=XV6, whole_lists=True, blind=_blind_to_leaks,
     ),
     Rule(
         "PB103", "free-but-mapped", "What is mapped is not on the free list.", Severity.ERROR,
         "Clear the PTE before the frame is freed, and free it once: with copy-on-write, when its count is 0.",
-        free_but_mapped, guests=XV6,
+        free_but_mapped, guests=XV6, blind=Evidence.blind_to_free,
     ),
     Rule(
         "PB104", "count-differs", "A frame's count is the number of its mappings.", Severity.ERROR,
@@ -305,7 +308,7 @@ RULES = (
     Rule(
         "PB115", "superpage-half-free", "No frame under a superpage is free.", Severity.ERROR,
         "Free a superpage whole, to the pool it came from; split it before a part of it goes.", superpage_half_free,
-        guests=XV6,
+        guests=XV6, blind=Evidence.blind_to_free,
     ),
     Rule(
         "PB116", "empty-table", "Every table maps something.", Severity.NOTE,

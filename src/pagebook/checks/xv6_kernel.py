@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from pagebook.checks.evidence import Evidence, Mask
 from pagebook.checks.rule import Hits, Place, Rule, Say, Severity, doubt_hits, mapping_hits, place_hits
@@ -90,11 +91,9 @@ def _unusable(place: Place, part: str) -> str:
     return f"{place.what} of {part} {LACKS[part]}"
 
 
-def kernel_stack_guard(evidence: Evidence) -> Iterator[Hits]:
-    """Kernel stacks above a page that is mapped, where the others have a hole."""
+def _under_stacks(evidence: Evidence) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint64], Mask]:
+    """For each kernel stack its space, the page under it, and whether that is mapped."""
     stacks = evidence.stacks
-    if not stacks:
-        return
     spaces = np.array([number for number, _ in stacks], dtype=np.int32)
     below = np.array([max(area.start - PAGE_SIZE, 0) for _, area in stacks], dtype=U64)
     mapped = np.zeros(len(stacks), dtype=np.bool_)
@@ -105,9 +104,19 @@ def kernel_stack_guard(evidence: Evidence) -> Iterator[Hits]:
         va, end = leaves["va"][own], leaves["va"][own] + leaves["size"][own]
         at = np.searchsorted(va, below[here], side="right") - 1
         mapped[here] = (at >= 0) & (below[here] < end[np.maximum(at, 0)]) if len(va) else False
-    if 2 * np.count_nonzero(mapped) > len(stacks):
-        return  # this kernel keeps no guard pages
-    names = [area.name for _, area in stacks]
+    return spaces, below, mapped
+
+
+def _keeps_no_guards(evidence: Evidence) -> str:
+    _, _, mapped = _under_stacks(evidence)
+    unguarded = 2 * np.count_nonzero(mapped) > len(mapped)
+    return "under most kernel stacks a page is mapped, as in kernels that keep no guard pages" if unguarded else ""
+
+
+def kernel_stack_guard(evidence: Evidence) -> Iterator[Hits]:
+    """Kernel stacks above a page that is mapped, where the others have a hole."""
+    spaces, below, mapped = _under_stacks(evidence)
+    names = [area.name for _, area in evidence.stacks]
     chosen = np.flatnonzero(mapped)
     yield place_hits(
         spaces[chosen], below[chosen],
@@ -136,6 +145,7 @@ RULES = (
     Rule(
         "PB118", "kernel-stack-guard", "The page under a kernel stack is not mapped.", Severity.ERROR,
         "Leave a page free between kernel stacks: KSTACK(p) is two pages a slot.", kernel_stack_guard, guests=XV6,
+        blind=_keeps_no_guards,
     ),
     Rule(
         "PB119", "kernel-stack-shared", "Each kernel stack has a frame of its own.", Severity.ERROR,

@@ -28,7 +28,16 @@ def text(report: Report, width: int | None = None) -> Iterator[Line]:
         yield [("", "")]
     for id, count in report.more.items():
         yield [(id, "title"), (f" {BY_ID[id].name}: {_count(count, 'more finding')} like these", "")]
+    for words in not_asked(report):
+        for line in _wrapped(words, "", width):
+            yield [(line, "dim")]
     yield [(summary(report), "title" if report.findings else "rights")]
+
+
+def not_asked(report: Report) -> Iterator[str]:
+    """A sentence for each reason why some rules could see nothing in this machine."""
+    for why in dict.fromkeys(report.blind.values()):
+        yield f"not asked, as {why}: {', '.join(id for id, reason in report.blind.items() if reason == why)}"
 
 
 def finding(found: Finding, width: int | None = None) -> Iterator[Line]:
@@ -147,6 +156,7 @@ def data(report: Report, remarks: Sequence[str] = ()) -> dict[str, Any]:
         looks=report.looks,
         findings=[_finding(finding) for finding in report.findings],
         more=dict(report.more),
+        blind=dict(report.blind),
         remarks=list(remarks),
     )
 
@@ -181,7 +191,7 @@ def sarif(report: Report, remarks: Sequence[str] = ()) -> dict[str, Any]:
     """
     numbers = {id: number for number, id in enumerate(report.rules)}
     more = (f"{id}: {_count(count, 'more finding')} like those listed" for id, count in report.more.items())
-    notes = [{"level": "note", "message": {"text": text}} for text in (*more, *remarks)]
+    notes = [{"level": "note", "message": {"text": text}} for text in (*more, *not_asked(report), *remarks)]
     invocation: dict[str, Any] = {"executionSuccessful": True}
     if notes:
         invocation["toolExecutionNotifications"] = notes

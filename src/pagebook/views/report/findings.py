@@ -33,7 +33,10 @@ def findings(found: Found, room: Room, link: Link) -> Html:
     told = list(room.first((_rule(found.machine, report, id, several, link) for id, several in by_rule), len(by_rule)))
     left = [id for id, _ in by_rule[len(told) :]]
     more = element("p", f"There was no room to tell of {', '.join(left)}.", class_="left-out") if left else ""
-    return joined((element("p", said(report)), *told, more, _asked(report, {id for id, _ in by_rule[: len(told)]})))
+    blind = [element("p", f"{words[0].upper()}{words[1:]}.") for words in views.not_asked(report)]
+    return joined(
+        (element("p", said(report)), *blind, *told, more, _asked(report, {id for id, _ in by_rule[: len(told)]}))
+    )
 
 
 def total(report: Report) -> int:

@@ -25,7 +25,7 @@ export function checksView(page) {
   async function show(state) {
     await tell(state);
     const found = await ask("checks");
-    const now = JSON.stringify([found.findings, found.more]);
+    const now = JSON.stringify([found.findings, found.more, found.blind]);
     if (now === key) return;
     key = now;
     const total = found.findings.length + Object.values(found.more).reduce((sum, more) => sum + more, 0);
@@ -34,6 +34,7 @@ export function checksView(page) {
       : `Nothing is wrong: ${count(found.rules.length, "rule")} asked of ${found.machine}, none is broken.`);
     fill(list, found.findings.map((one) => finding(page, found, one)),
       Object.entries(found.more).map(([id, more]) => el("p", { class: "dim" }, `${id} ${found.names[id].name}: ${count(more, "more finding")} like these`)),
+      Object.entries(found.blind).map(([id, why]) => el("p", { class: "dim" }, `${id} was not asked, as ${why}.`)),
       total ? null : el("ul", { class: "asked" }, Object.entries(found.names).map(([id, rule]) => el("li", {}, el("a", { href: page.link({ view: "checks", rule: id }) }, id), ` ${rule.summary}`))));
   }
 
