@@ -361,7 +361,11 @@ def test_a_kernel_that_is_no_elf_file_is_not_given(scene: Scene):
     (scene.path / "kernel").mkdir()
     (scene.path / "kernel/kernel").write_bytes(b"MZ not an ELF file")
     scene.start()
-    assert scene.find().look().kernel is None
+    found = scene.find().look()
+    assert found.kernel is None and "is no ELF file, or is being built" in found.no_kernel
+    (scene.path / "kernel/kernel").unlink()
+    (scene.path / "kernel/kernel").mkdir()
+    assert "is a folder: name its file" in scene.find().look().no_kernel
 
 
 def test_a_kernel_file_that_is_gone_is_told_and_one_that_is_there_is_not(scene: Scene, monkeypatch: pytest.MonkeyPatch):

@@ -72,6 +72,12 @@ def test_names_from_a_strangers_file_cannot_talk_to_the_terminal() -> None:
     assert "\x1b" not in call(["check", path]).must(1).out
 
 
+def test_words_that_name_no_rule_at_all_are_refused() -> None:
+    for option in ("--select", "--ignore"):
+        for word in ("", " ", ","):
+            assert f"{option} names no rule" in call(["check", core(NO_U), option, word]).must(2).err
+
+
 @pytest.mark.parametrize(
     ("words", "status"),
     [

@@ -12,9 +12,12 @@ from pagebook.cli.words import json_option, machine_options, target_argument
 FORMATS = ("text", "json", "sarif")
 
 
-def _split(words: tuple[str, ...]) -> list[str]:
-    """The ids in the words of an option that may be given often, with commas."""
-    return [part.strip() for word in words for part in word.split(",") if part.strip()]
+def _split(option: str, words: tuple[str, ...]) -> list[str]:
+    """The ids in the words of an option that may be given often, with commas; UsageError when it names none."""
+    found = [part.strip() for word in words for part in word.split(",") if part.strip()]
+    if words and not found:
+        raise click.UsageError(f"{option} names no rule; leave it out, or write ALL")
+    return found
 
 
 @click.command()
@@ -55,7 +58,8 @@ def check(
         raise click.UsageError("--json and --format sarif are two formats; leave one out")
     from pagebook.cli import linting
 
-    return linting.check(target, model, _split(select), _split(ignore), "json" if as_json else form)
+    chosen = _split("--select", select), _split("--ignore", ignore)
+    return linting.check(target, model, *chosen, "json" if as_json else form)
 
 
 @click.command()

@@ -56,7 +56,7 @@ def _for(target: str, other: str, model: Model) -> Model:
 
 def _two_builds(old: Machine, new: Machine) -> Iterator[str]:
     """That two kernels are not the same file, as one symbol shows."""
-    both = sorted(old.symbols.keys() & new.symbols.keys())
+    both = sorted(name for name in old.symbols.keys() & new.symbols.keys() if not name.startswith(("$", ".")))
     moved = next((name for name in both if old.symbols[name] != new.symbols[name]), None)
     if moved:
         yield (
@@ -102,7 +102,7 @@ def _changes(
     end = None if seconds is None else time.monotonic() + seconds
     before = Ledger(target.settled())
     say(target.remarks)
-    names = ", ".join(space.name for space in before.machine.spaces[:MOST_NAMES])
+    names = ", ".join(space.name for space in before.machine.spaces[:MOST_NAMES]) or "no space yet"
     more = ", ..." if len(before.machine.spaces) > MOST_NAMES else ""
     say([f"watching {before.machine.name}: {names}{more}; a look every {interval:g} s, Ctrl-C ends it"])
     looked(before)

@@ -69,7 +69,10 @@ def kernel_table(memory: Memory, kernel: KernelFile, fmt: Format, remark: Remark
     nothing = np.empty(0, U64)
     root = word(memory, kernel.symbols["kernel_pagetable"])
     if not root:
-        remark("kernel_pagetable is 0: the kernel has not made its page table yet")
+        remark(
+            "kernel_pagetable is 0: the kernel has not made its page table yet; if that stays so, it may be built for "
+            "more RAM than it was given, which is QEMU's -m"
+        )
         return KernelTable(None, end, (), nothing, nothing)
     try:
         table = AddressSpace(memory, root, fmt)

@@ -308,10 +308,12 @@ def why_no_kernel(process: Process) -> str:
     path = process.file(name)
     if path is None:
         reason = "is relative to where QEMU was started, which the system does not tell"
-    elif os.access(path, os.R_OK):
+    elif not os.access(path, os.R_OK):
+        reason = "cannot be read" if os.path.lexists(path) else "is not there any more"
+    elif kernel_of(process):
         return ""
     else:
-        reason = "cannot be read" if os.path.lexists(path) else "is not there any more"
+        reason = "is a folder" if Path(path).is_dir() else "is no ELF file, or is being built"
     return f"the kernel of QEMU {process.pid}, {path or name}, {reason}: name its file with --kernel FILE"
 
 
