@@ -184,7 +184,7 @@ class Makers:
             tail = max(len(elf) - 6000, cut - KERNBASE if cut > len(elf) else 0, 0)
             elf = elf[:tail] + damaged(rng, elf[tail:], 8) if rng.random() < 0.8 else damaged(rng, elf, head=400)
         kernel = self.file(elf, "kernel")
-        source = Source("fuzzed", memory, harts, kernel=kernel)
+        source = Source("fuzzed", memory, harts, kernel=kernel, again=lambda: memory)
 
         def words() -> list[str]:
             return [f"{self.file(bytes(memory.regions[0].data))}@{KERNBASE:#x}", "--kernel", self.file(elf, "kernel")]

@@ -30,13 +30,13 @@ def kernel(folder: Path) -> str:
 
 def test_roots_and_satps_that_the_user_gives_come_first(tmp_path: Path) -> None:
     asked = GuestOptions(kernel(tmp_path), satps=(SV39.satp(WORLD.table.root),))
-    found, remarks = read_guest(source(None), asked)
+    found, remarks, *_ = read_guest(source(None), asked)
     assert [space.table.root for space in found.spaces] == [WORLD.table.root]
     assert remarks == ()
 
 
 def test_a_kernel_that_is_not_known_shows_the_harts_tables_and_says_so(tmp_path: Path) -> None:
-    found, remarks = read_guest(source(SV39.satp(WORLD.table.root)), GuestOptions(kernel(tmp_path)))
+    found, remarks, *_ = read_guest(source(SV39.satp(WORLD.table.root)), GuestOptions(kernel(tmp_path)))
     assert [space.name for space in found.spaces] == ["hart 0"]
     assert remarks[0].endswith(
         "is no kernel that pagebook knows: it has no symbols; only the tables of the harts are shown"
@@ -46,7 +46,7 @@ def test_a_kernel_that_is_not_known_shows_the_harts_tables_and_says_so(tmp_path:
 def test_a_kernel_file_that_is_gone_is_said_with_the_remedy_and_matters_only_where_nothing_else_is_known() -> None:
     gone = "the kernel is not there any more: name its file with --kernel FILE"
     known, unknown = (replace(source(satp), no_kernel=gone) for satp in (SV39.satp(WORLD.table.root), None))
-    found, remarks = read_guest(known, GuestOptions())
+    found, remarks, *_ = read_guest(known, GuestOptions())
     assert [space.name for space in found.spaces] == ["hart 0"]
     assert remarks == (f"{gone}; only the tables of the harts are shown",)
     with pytest.raises(BadTarget, match=f"^{gone}; without it: satp is not known; say where a table starts"):
