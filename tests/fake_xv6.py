@@ -13,9 +13,9 @@ from typing import Any
 
 import dwarves as dw
 from elves import EXECUTE, READ, WRITE, build_elf
-from pagebook.guests.xv6 import Reading, read
+from pagebook.guests.xv6 import read
 from pagebook.machine import Machine
-from pagebook.source import Source
+from pagebook.source import Reading, Source
 from pagebook.xv6 import programs
 from pagebook.xv6.boot import boot, machine
 from pagebook.xv6.kernel import Kernel, State

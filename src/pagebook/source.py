@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from pagebook.machine import Hart
+from pagebook.machine import Hart, Machine
 from pagebook.memory import Memory
 
 
@@ -33,3 +34,16 @@ class Source:
     no_satp: str = ""
     no_kernel: str = ""
     again: Callable[[], Memory] | None = None
+
+
+class Reading(NamedTuple):
+    """The machine that a guest made of a source, and sentences for the user about what does not fit or is not known.
+
+    ``moved``: a process came, went or had another table before its tables were read; ``broken``: a table of a process
+    has PTEs that no walk can use, as it has when its frame is used for something else by now, or is damaged.
+    """
+
+    machine: Machine
+    remarks: tuple[str, ...]
+    moved: bool = False
+    broken: bool = False

@@ -16,9 +16,9 @@ from weakref import WeakSet
 
 from pagebook.errors import BadTarget
 from pagebook.examples import rules_machine
-from pagebook.guests.choosing import GuestOptions, Reading, read_guest
+from pagebook.guests.choosing import GuestOptions, read_guest
 from pagebook.machine import Machine
-from pagebook.source import Source
+from pagebook.source import Reading, Source
 from pagebook.units import page_up
 from pagebook.xv6 import boot as xv6
 from pagebook.xv6.kernel import Kernel

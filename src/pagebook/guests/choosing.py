@@ -7,11 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from pagebook.errors import BadTarget
-from pagebook.machine import Machine
-from pagebook.source import Source
+from pagebook.source import Reading, Source
 
 LINUX = "swapper_pg_dir"
 ONLY_HARTS = "only the tables of the harts are shown"
@@ -28,19 +26,6 @@ class GuestOptions:
     satps: tuple[int, ...] = ()
     roots: tuple[tuple[int, str], ...] = ()
     offsets: Mapping[str, int] = field(default_factory=dict)
-
-
-class Reading(NamedTuple):
-    """The machine that was read, and sentences for the user about what does not fit or is not known.
-
-    ``moved``: what its tables are read by is another than when the reading began; ``broken``: they look as tables do
-    whose frames are used for something else by now, unless they are damaged.
-    """
-
-    machine: Machine
-    remarks: tuple[str, ...]
-    moved: bool = False
-    broken: bool = False
 
 
 def read_guest(
@@ -61,7 +46,7 @@ def read_guest(
         return _without_a_kernel(source, progress)
     kernel = kernel_file(path)
     if xv6.recognised(kernel.symbols) or options.offsets:
-        return Reading(*xv6.read(source, kernel, options.offsets, restless))
+        return xv6.read(source, kernel, options.offsets, restless)
     if LINUX in kernel.symbols:
         return Reading(linux.read(source, path), ())
     known = "it has no symbols" if not kernel.symbols else f"it has neither kernel_pagetable nor {LINUX}"

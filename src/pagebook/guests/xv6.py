@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from pagebook.guests.xv6spaces import Processes, Spaces
 from pagebook.machine import Area, Machine
 from pagebook.machine import Spaces as Found
 from pagebook.memory import Memory
-from pagebook.source import Source
+from pagebook.source import Reading, Source
 from pagebook.sv import SV39, Format, decode_satp
 from pagebook.table import AddressSpace
 from pagebook.units import page_up
@@ -30,19 +29,6 @@ from pagebook.units import page_up
 MOST_REMARKS = 20
 NEEDED = ("kernel_pagetable", "end")
 TELLTALES = ("proc", "kmem", "trampoline", "uservec", "swtch", "kalloc", "kfree", "mappages", "uvmcopy", "usertrap")
-
-
-class Reading(NamedTuple):
-    """The machine that was read, and sentences about what does not fit or is not known.
-
-    ``moved``: a process came, went or had another table before its tables were read; ``broken``: a table of a process
-    has PTEs that no walk can use.
-    """
-
-    machine: Machine
-    remarks: tuple[str, ...]
-    moved: bool = False
-    broken: bool = False
 
 
 def recognised(symbols: Collection[str]) -> bool:
