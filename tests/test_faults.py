@@ -8,7 +8,7 @@ import pytest
 
 from elves import EXECUTE, READ, WRITE, build_elf
 from pagebook.errors import BadAddress, BadTarget
-from pagebook.faults import FARTHEST, Fault, explain_fault, nearest
+from pagebook.faults import AS_EXEC_LEFT_IT, FARTHEST, Fault, explain_fault, nearest
 from pagebook.machine import Machine
 from pagebook.mmu import ACCESS_FAULT, CAUSES, PAGE_FAULT, Extensions, Kind, Mmu
 from pagebook.printed import KINDS, Printed
@@ -203,7 +203,16 @@ def test_in_a_guest_what_fits_nobody_is_gone_and_the_advice_is_a_call_that_can_b
     assert "break usertrap if $scause == 0xf" in advice[2]
     assert "xv6 kills" not in "".join(fault(15, 0x10, 0xC, priv="S", model=False).advice)
     assert "--root" in fault(15, 0x10, 0xC, of=replace(MODEL, guest=""), model=False).advice[0]
-    assert "leave out --pid" in fault(15, 0x4008, pid=3).advice[1]
+    assert "leave out the pid" in fault(15, 0x4008, pid=3).advice[1]
+
+
+def test_behind_the_size_that_exec_gave_the_model_says_that_it_knows_no_heap() -> None:
+    size = MODEL.space("crash").size
+    assert size is not None
+    found = fault(15, size + 8, pid=3)
+    assert found.advice == (AS_EXEC_LEFT_IT,) if found.fits else AS_EXEC_LEFT_IT not in found.advice
+    assert any(AS_EXEC_LEFT_IT in fault(15, size + 8, sepc).advice for sepc in range(0, 0x40, 2))
+    assert all(AS_EXEC_LEFT_IT not in fault(15, 0x10, sepc).advice for sepc in range(0, 0x40, 2))
 
 
 def test_a_pid_that_only_the_guest_knows_keeps_nobody_from_being_asked() -> None:

@@ -49,7 +49,10 @@ def test_what_kernels_print_is_read(text: str, trap: Trap) -> None:
     ("text", "words"),
     [
         ("", "there is no scause in it"),
-        ("panic: mappages: remap", "there is no scause in it"),
+        ("panic: mappages: remap", "panic: mappages: remap is no trap, so that there is no address to look at: a page"),
+        ("hart 1 starting\npanic: walk\n", "panic: walk is no trap"),
+        ("panic: walker", "there is no scause in it"),
+        ("panic: mappages", "there is no scause in it"),
         ("because 5 of it", "there is no scause in it"),
         ("usertrap(): unexpected scause 0xf pid=3", "no stval"),
         (USER + "usertrap(): unexpected scause 0xd pid=4", "no stval"),  # the last is not made of two

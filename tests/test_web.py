@@ -429,6 +429,14 @@ def test_what_moves_is_looked_at_anew_with_the_next_number(moving):
     assert moving.count == 4
 
 
+def test_what_was_remarked_of_an_earlier_look_is_not_said_of_a_later_one(moving):
+    target = Target("moving", moving.look, live=True)
+    several = Looks(target, moves=True)
+    target.remarks.append("the kernel has not made its page table yet")
+    several.now()
+    assert several.remarks == []
+
+
 def test_a_look_is_kept_for_a_while_and_for_longer_when_it_took_long(moving, monkeypatch):
     monkeypatch.setattr(looks_room, "LEAST_PAUSE", 3600.0)
     several = Looks(Target("moving", moving.look, live=True), moves=True)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from pagebook.errors import BadAddress
-from pagebook.explain import Explanation, areas_at, explain, regime_of
+from pagebook.explain import NEAR, Explanation, areas_at, explain, regime_of
 from pagebook.instructions import Instruction, decode, size_of
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Kind, Mmu, Outcome
@@ -28,7 +28,11 @@ OF_THE_MODEL = (
     "the addresses here are those of the files that were given, or of the built-in programs: give the kernel and the "
     f"program that ran, {FILES}"
 )
-PIDS_OF_THE_MODEL = "in the model --program is process 3, whatever pid it had in your guest: leave out --pid"
+PIDS_OF_THE_MODEL = "in the model --program is process 3, whatever pid it had in your guest: leave out the pid"
+AS_EXEC_LEFT_IT = (
+    "in the model the process is as exec left it: what your program had got by sbrk by then, or had given up, is not "
+    "seen here, and a place behind its size may be in its heap"
+)
 OF_THE_KERNEL = "the kernel is still there after a panic: are these the numbers of this run, and complete?"
 ELSEWHERE = (
     "the process that made the fault has probably ended, or its table is not among these: give its --root or --satp, "
@@ -240,7 +244,11 @@ def _advice(
 ) -> tuple[str, ...]:
     """What to do next: when nothing fits, or when what fits may have nothing to do with it."""
     if model:
-        return () if fits else (OF_THE_MODEL,) if printed.pid is None else (OF_THE_MODEL, PIDS_OF_THE_MODEL)
+        size = chosen.space.size
+        grown = size is not None and chosen.regime.priv == "U" and 0 <= printed.stval - size < NEAR
+        if fits:
+            return (AS_EXEC_LEFT_IT,) if grown else ()
+        return (OF_THE_MODEL,) if printed.pid is None else (OF_THE_MODEL, PIDS_OF_THE_MODEL)
     if machine.guest != XV6:
         return () if fits else (ELSEWHERE,)
     if fits and (printed.pid is not None or chosen.regime.priv != "U"):
@@ -252,10 +260,13 @@ def _advice(
         )
     numbers = f"--scause {printed.scause:#x} --stval {printed.stval:#x}"
     numbers += "" if printed.sepc is None else f" --sepc {printed.sepc:#x}"
-    ask = f"ask the model, with the program that ran: pagebook fault {numbers} {FILES}"
+    ask = (
+        f"ask the model, with the program that ran: pagebook fault {numbers} {FILES}; pagebook serve with these files "
+        "makes a page of it, where the crash can be pasted"
+    )
     stop = f"or stop the guest at the fault: make qemu-gdb; in gdb, break usertrap if $scause == {printed.scause:#x}"
     gone = "xv6 kills the process that made a fault: it is probably gone, and its page table with it"
-    return (OF_THE_KERNEL,) if priv == "S" else (gone, ask, f"{stop}; then ask again, while it stands there")
+    return (OF_THE_KERNEL,) if priv == "S" else (gone, ask, f"{stop}; then ask again, with what that run prints")
 
 
 def _code(

@@ -26,12 +26,36 @@ OTHER_CAUSES = {
 }
 INTERRUPTS = {1: "a software", 5: "a timer", 9: "an external"}
 
+PANICS = {
+    "mappages: remap": "a page is mapped where one is mapped already: the old mapping was not removed (uvmunmap), or "
+    "two ranges overlap, as a new page beside USYSCALL or mmap's; 'pagebook maps' shows what is mapped there",
+    "mappages: va not aligned": "the address is no multiple of 4096: PGROUNDDOWN it first",
+    "mappages: size not aligned": "the size is no multiple of 4096: PGROUNDUP it first",
+    "mappages: size": "a range of no bytes is to be mapped",
+    "walk": "the address is MAXVA or above, 0x4000000000: a length that was added twice, or a negative number",
+    "kvmmap": "no frame was left for a page table, or a part of the range is mapped already",
+    "uvmunmap: not aligned": "the address is no multiple of 4096: PGROUNDUP or PGROUNDDOWN it first",
+    "uvmunmap: walk": "no table leads to a page that is to be unmapped: pages that a lazy kernel never mapped must be "
+    "passed over, and a range that was never mapped not unmapped",
+    "uvmunmap: not mapped": "a page that is to be unmapped is not mapped: unmapped twice, or never mapped, as lazy "
+    "kernels leave pages",
+    "uvmunmap: not a leaf": "a PTE on the last level has none of R, W, X: it was cleared with V left set",
+    "freewalk: leaf": "a table is freed that maps something still: all that proc_pagetable, mmap or exec mapped must "
+    "be unmapped before, in proc_freepagetable and on every error's path",
+    "uvmcopy: pte should exist": "a page below p->sz has no table: fork must pass over what a lazy kernel never mapped",
+    "uvmcopy: page not present": "a page below p->sz is not mapped: fork must pass over what a lazy kernel never "
+    "mapped",
+    "uvmclear": "the page below the stack is not there: exec's uvmalloc gave fewer pages",
+    "loadseg: address should exist": "a page of the segment that is loaded is not mapped: uvmalloc passed it over",
+    "kfree": "what is to be freed is no frame: not a multiple of 4096, below end, or at PHYSTOP or above",
+}
 NEAR = 400  # letters behind scause in which the other numbers stand
 _NUMBER = r"\b\s{0,8}[:=]?\s{0,8}(0x[0-9a-f]{1,16}|[0-9a-f]{1,20})\b"
 _CAUSE, _TVAL, _EPC, _PID = (
     re.compile(rf"\b(?:{name}){_NUMBER}", re.IGNORECASE)
     for name in ("[ms]?cause", "[ms]?(?:tval|badaddr)", "[ms]?epc", "pid")
 )
+_PANIC = re.compile(rf"\bpanic: ({'|'.join(map(re.escape, sorted(PANICS, key=len, reverse=True)))})(?![\w:])")
 _WHOLE = (8, 16)  # digits of a register that is printed with its zeros and without 0x
 
 
@@ -66,13 +90,21 @@ class Trap(NamedTuple):
 
 
 def is_trap(text: str) -> bool:
-    """Whether a trap is printed in ``text``, or a part of one."""
-    return _CAUSE.search(text) is not None
+    """Whether a trap is printed in ``text``, or a part of one, or a panic that is known."""
+    return _CAUSE.search(text) is not None or _panic(text) is not None
+
+
+def _panic(text: str) -> str | None:
+    """The last panic of a known name in ``text``."""
+    names = [name for name in _PANIC.findall(" ".join(text.split())) if name in PANICS]
+    return names[-1] if names else None
 
 
 def read_trap(text: str) -> Trap:
     """The last trap that is printed in ``text``, among whatever else is there; BadAddress where there is none."""
     causes = deque(_CAUSE.finditer(text), maxlen=2)
+    if not causes and (panic := _panic(text)):
+        raise BadAddress(f"panic: {panic} is no trap, so that there is no address to look at: {PANICS[panic]}")
     if not causes:
         raise BadAddress(
             "there is no scause in it; give the lines that the kernel printed: usertrap(): unexpected scause 0xf pid=3 "

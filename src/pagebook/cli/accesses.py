@@ -7,9 +7,10 @@ from typing import Any
 import click
 
 from pagebook.cli.words import (
-    ADDRESS,
     NUMBER,
+    NUMBER_LIKE,
     XLEN,
+    Word,
     access_options,
     hart_options,
     json_option,
@@ -17,10 +18,20 @@ from pagebook.cli.words import (
     space_option,
     target_argument,
 )
+from pagebook.units import parse_address
+
+
+def _first(text: str) -> int:
+    """The address, where the target may stand by mistake."""
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        more = "" if NUMBER_LIKE.fullmatch(text) else "; the address comes before the target: walk 0x1000 qemu"
+        raise ValueError(f"{error}{more}") from None
 
 
 @click.command()
-@click.argument("va", type=ADDRESS)
+@click.argument("va", type=Word("ADDRESS", _first))
 @target_argument
 @space_option
 @access_options

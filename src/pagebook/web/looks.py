@@ -170,6 +170,7 @@ class Looks:
             _ = fresh.book
             self._take(found, fresh)
         else:
+            self.target.remarks.clear()  # what is so still is said again
             fresh = Look(self.target.settled(), self._kept.generation + 1)
             _ = fresh.book
             if self._kept.is_counted:  # what is counted only now is no more as it was

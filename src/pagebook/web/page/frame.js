@@ -15,7 +15,7 @@ export function frameCard(page, found) {
     ["Frame number", [found.pfn]],
     found.name ? ["Part of", [found.name]] : null,
     found.symbols.length ? ["Symbols", [found.symbols.join(", ")]] : null,
-    ["Mapped by", [found.refs ? `${count(found.refs, "mapping")} of processes` : "no process"]],
+    ["Mapped by", [found.uses.length ? `${count(found.uses.length, "mapping")}${found.more_uses ? " and more" : ""}` : "nobody"]],
     found.level !== null && found.owner
       ? ["As a table", [el("a", { href: page.link({ view: "spaces", space: found.owner, table: found.pa, level: found.level }) }, "its entries")]]
       : null,

@@ -47,7 +47,7 @@ const page = {
   remarks() {
     const { trouble, remarks } = this.machine ?? { trouble: "", remarks: [] };
     if (shown === "time" && page.machine?.tape) return ""; // which says itself where it is
-    return trouble ? `This is the last that was seen: ${trouble}` : remarks.join(" ");
+    return trouble ? `This is the last that was seen: ${trouble}` : remarks.join("; ");
   },
 };
 
@@ -194,6 +194,11 @@ function setUpSearch() {
     if (!words) return close();
     await told(asking("search", { q: words }).then((found) => {
       if (!found) return;
+      if (found.hits.length === 1 && found.hits[0].view === "trap") {
+        $("words").value = "";
+        close();
+        return page.go(placeOf(found.hits[0], words));
+      }
       hits.hidden = false;
       if (found.hits.length) fill(hits, el("ul", {}, found.hits.map((hit) => el("li", {}, el("a", { href: page.link(placeOf(hit, words)), click: close }, hit.words)))));
       else fill(hits, el("p", {}, `Nothing here is called ${words}.`));
@@ -232,10 +237,10 @@ async function share() {
 
 function setUpKeys() {
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA)$/.test(event.target.tagName)) return;
     const view = Object.keys(VIEWS)[Number(event.key) - 1];
     if (event.key === "/") { event.preventDefault(); $("words").select(); }
-    else if (view) page.go({ view });
+    else if (view && event.target.tagName !== "SELECT") page.go({ view });
   });
 }
 
