@@ -141,6 +141,12 @@ def refused(page: Page) -> None:
     page.wait_for_timeout(1500)
     assert "nobody" in page.text_content("#said"), "it stays said"
     assert page.locator(".shown").is_hidden(), "no verdict stands beside it"
+    go(page, "#view=walk&trap=panic%3A+mappages%3A+remap")
+    settled(
+        page,
+        "document.getElementById('said').textContent.includes('a valid leaf stands there')",
+        "a panic is told about",
+    )
     go(page, "#view=book&sel=0x80000000")
     settled(page, "document.querySelector('.card h2').textContent.includes('0x80000000')", "a frame has its card")
     go(page, "#view=book&sel=0x1234")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pagebook.errors import BadAddress
-from pagebook.printed import Printed, Trap, is_trap, read_trap
+from pagebook.printed import PANICS, Printed, Trap, is_trap, read_trap
 
+FAILURES = Path(__file__).parents[1] / "docs" / "05-failures.md"
 USER = (
     "usertrap(): unexpected scause 0x000000000000000f pid=3\n"
     "            sepc=0x000000000000000c stval=0x0000000000002fb0\n"
@@ -49,7 +51,10 @@ def test_what_kernels_print_is_read(text: str, trap: Trap) -> None:
     ("text", "words"),
     [
         ("", "there is no scause in it"),
-        ("panic: mappages: remap", "panic: mappages: remap is no trap, so that there is no address to look at: a page"),
+        (
+            "panic: mappages: remap",
+            "panic: mappages: remap is no trap, so there is no address to look at: a valid leaf",
+        ),
         ("hart 1 starting\npanic: walk\n", "panic: walk is no trap"),
         ("panic: walker", "there is no scause in it"),
         ("panic: mappages", "there is no scause in it"),
@@ -87,3 +92,9 @@ def test_registers_come_back_in_every_width(scause: int, stval: int, sepc: int, 
 
 def test_a_log_of_megabytes_takes_no_longer_than_its_length() -> None:
     read_trap(" " * (1 << 20) + "cause" + " " * (1 << 20) + USER * 2000)
+
+
+def test_what_is_said_of_a_panic_is_what_the_book_says() -> None:
+    rows = re.findall(r"^\| `([^`]+)`(?: \([^)]*\))? \| (.+?) \| (.+?) \|$", FAILURES.read_text(), re.M)
+    plain = {name: tuple(re.sub("[`*]", "", words) for words in rest) for name, *rest in rows}
+    assert plain == PANICS

@@ -13,9 +13,19 @@ from hypothesis import strategies as st
 
 from pagebook.errors import TooManyMappings
 from pagebook.memory import FetchedRegion, Memory, Region
-from pagebook.scan import MAPPING, PROBLEM, PROBLEM_KINDS, RUN, merge, scan
+from pagebook.scan import (
+    LAST_POINTER,
+    MAPPING,
+    PROBLEM,
+    PROBLEM_KINDS,
+    RUN,
+    fetch_tables,
+    merge,
+    scan,
+)
 from pagebook.sv import RWX, SV32, SV39, SV48, SV57, A, D, Format, G, R, U, V, W, X
 from pagebook.table import AddressSpace
+from test_views import worlds
 from worlds import BASE, FORMATS, PAGE, World
 
 OUTSIDE, LAST_LEVEL, MISALIGNED = range(3)
@@ -323,3 +333,31 @@ def test_the_columns_are_those_that_are_promised():
     assert RUN.names == ("va", "pa", "size", "flags", "level", "pages")
     assert PROBLEM.names == ("va", "pte", "pte_pa", "level", "kind")
     assert U not in (V, R, W, X)
+
+
+@given(worlds())
+def test_tables_that_are_fetched_are_broken_where_a_listing_has_problems_above_the_last_level(world: World):
+    problems = scan(AddressSpace(world.memory, world.table.root, world.format)).problems
+    roots = np.array([world.table.root] * 2, np.uint64)
+    assert fetch_tables(world.memory, roots, world.format) == bool((problems["kind"] != LAST_POINTER).any())
+
+
+def test_tables_that_are_fetched_are_all_there_and_no_more(monkeypatch: pytest.MonkeyPatch):
+    world = World(pages=24)
+    world.table.map(0x1000, 2 * PAGE, 0x10000000, R | W)
+    data, asked = bytes(world.memory.regions[0].data), []
+
+    def fill(offset: int, room: memoryview) -> None:
+        asked.append((offset, len(room)))
+        room[:] = data[offset : offset + len(room)]
+
+    region = FetchedRegion(world.memory.regions[0].base, len(data), fill)
+    memory = Memory([region])
+    roots = np.array([world.table.root], np.uint64)
+    assert not fetch_tables(memory, roots, world.format)
+    assert sum(size for _, size in asked) == 3 * PAGE
+    before = len(asked)
+    scan(AddressSpace(memory, world.table.root, world.format))
+    assert len(asked) == before
+    monkeypatch.setattr("pagebook.scan.MOST_TABLES", 0)
+    assert fetch_tables(memory, roots, world.format)

@@ -244,10 +244,10 @@ def _advice(
 ) -> tuple[str, ...]:
     """What to do next: when nothing fits, or when what fits may have nothing to do with it."""
     if model:
-        size = chosen.space.size
-        grown = size is not None and chosen.regime.priv == "U" and 0 <= printed.stval - size < NEAR
         if fits:
-            return (AS_EXEC_LEFT_IT,) if grown else ()
+            size = chosen.space.size
+            behind = size is not None and chosen.regime.priv == "U" and 0 <= printed.stval - size < NEAR
+            return (AS_EXEC_LEFT_IT,) if behind else ()
         return (OF_THE_MODEL,) if printed.pid is None else (OF_THE_MODEL, PIDS_OF_THE_MODEL)
     if machine.guest != XV6:
         return () if fits else (ELSEWHERE,)

@@ -27,28 +27,94 @@ OTHER_CAUSES = {
 INTERRUPTS = {1: "a software", 5: "a timer", 9: "an external"}
 
 PANICS = {
-    "mappages: remap": "a page is mapped where one is mapped already: the old mapping was not removed (uvmunmap), or "
-    "two ranges overlap, as a new page beside USYSCALL or mmap's; 'pagebook maps' shows what is mapped there",
-    "mappages: va not aligned": "the address is no multiple of 4096: PGROUNDDOWN it first",
-    "mappages: size not aligned": "the size is no multiple of 4096: PGROUNDUP it first",
-    "mappages: size": "a range of no bytes is to be mapped",
-    "walk": "the address is MAXVA or above, 0x4000000000: a length that was added twice, or a negative number",
-    "kvmmap": "no frame was left for a page table, or a part of the range is mapped already",
-    "uvmunmap: not aligned": "the address is no multiple of 4096: PGROUNDUP or PGROUNDDOWN it first",
-    "uvmunmap: walk": "no table leads to a page that is to be unmapped: pages that a lazy kernel never mapped must be "
-    "passed over, and a range that was never mapped not unmapped",
-    "uvmunmap: not mapped": "a page that is to be unmapped is not mapped: unmapped twice, or never mapped, as lazy "
-    "kernels leave pages",
-    "uvmunmap: not a leaf": "a PTE on the last level has none of R, W, X: it was cleared with V left set",
-    "freewalk: leaf": "a table is freed that maps something still: all that proc_pagetable, mmap or exec mapped must "
-    "be unmapped before, in proc_freepagetable and on every error's path",
-    "uvmcopy: pte should exist": "a page below p->sz has no table: fork must pass over what a lazy kernel never mapped",
-    "uvmcopy: page not present": "a page below p->sz is not mapped: fork must pass over what a lazy kernel never "
-    "mapped",
-    "uvmclear": "the page below the stack is not there: exec's uvmalloc gave fewer pages",
-    "loadseg: address should exist": "a page of the segment that is loaded is not mapped: uvmalloc passed it over",
-    "kfree": "what is to be freed is no frame: not a multiple of 4096, below end, or at PHYSTOP or above",
+    "kfree": (
+        "the address is not the start of a page, below end, or not below PHYSTOP",
+        "an address with its offset left in; a device's or a kernel page mapped to a user, then unmapped "
+        "with do_free 1",
+    ),
+    "kvmmap": (
+        "no frame for a table while booting",
+        "RAM too small, or a size that was meant to be an address",
+    ),
+    "kalloc": (
+        "no frame for a kernel stack while booting",
+        "NPROC too large for the RAM",
+    ),
+    "virtio disk kalloc": (
+        "no frame for the disk's queue",
+        "NPROC too large for the RAM",
+    ),
+    "walk": (
+        "the address is not below MAXVA",
+        "a negative number taken as an address; a loop that ran past its end",
+    ),
+    "mappages: va not aligned": (
+        "the address is inside a page",
+        "a fault address that was not rounded down",
+    ),
+    "mappages: size not aligned": (
+        "the size is not whole pages",
+        "sizeof where a page was meant",
+    ),
+    "mappages: size": (
+        "the size is 0",
+        "start and end swapped, or equal",
+    ),
+    "mappages: remap": (
+        "a valid leaf stands there already",
+        "a fault for a missing right handled as a missing page; two regions that overlap; before 2022-10 "
+        "a size with one byte too many, which was rounded up to a page",
+    ),
+    "uvmunmap: not aligned": (
+        "the address is inside a page",
+        "rounding left out before munmap",
+    ),
+    "uvmunmap: walk": (
+        "there is no table for a page of the range",
+        "a size larger than what was mapped; pages that are lazy",
+    ),
+    "uvmunmap: not mapped": (
+        "the entry has V = 0",
+        "a size larger than what was mapped; pages that are lazy; a page unmapped twice",
+    ),
+    "uvmunmap: not a leaf": (
+        "the entry has V and no other flag",
+        "an entry whose rights were cleared instead of the whole",
+    ),
+    "freewalk: leaf": (
+        "tables are freed and one still maps a page",
+        "a mapping of your own (USYSCALL, mmap) that is not removed in proc_freepagetable; a sz that is too small",
+    ),
+    "uvmcopy: pte should exist": (
+        "fork finds no table below sz",
+        "sz was raised and nothing mapped: lazy pages",
+    ),
+    "uvmcopy: page not present": (
+        "fork finds an entry with V = 0 below sz",
+        "sz was raised and nothing mapped: lazy pages",
+    ),
+    "uvmclear": (
+        "exec finds no table for the stack's guard page",
+        "a changed stack layout",
+    ),
+    "uvmfirst: more than a page": (
+        "the first program is 4096 bytes or more",
+        "initcode grew",
+    ),
+    "loadseg: address should exist": (
+        "exec copies to a page that is not there, or has no U",
+        "a changed uvmalloc",
+    ),
+    "init exiting": (
+        "process 1 ends",
+        "init was killed by a fault",
+    ),
+    "exec": (
+        "/init cannot be run",
+        "a file system without init, or no frames",
+    ),
 }
+"""When xv6 panics with these words, and what to look for, as in docs/05-failures.md."""
 NEAR = 400  # letters behind scause in which the other numbers stand
 _NUMBER = r"\b\s{0,8}[:=]?\s{0,8}(0x[0-9a-f]{1,16}|[0-9a-f]{1,20})\b"
 _CAUSE, _TVAL, _EPC, _PID = (
@@ -104,7 +170,8 @@ def read_trap(text: str) -> Trap:
     """The last trap that is printed in ``text``, among whatever else is there; BadAddress where there is none."""
     causes = deque(_CAUSE.finditer(text), maxlen=2)
     if not causes and (panic := _panic(text)):
-        raise BadAddress(f"panic: {panic} is no trap, so that there is no address to look at: {PANICS[panic]}")
+        when, what = PANICS[panic]
+        raise BadAddress(f"panic: {panic} is no trap, so there is no address to look at: {when}; look for {what}")
     if not causes:
         raise BadAddress(
             "there is no scause in it; give the lines that the kernel printed: usertrap(): unexpected scause 0xf pid=3 "

@@ -49,6 +49,8 @@ WORDS = {"flags": tuple(flags_text(flags) for flags in range(256))}
 """Flags as words, for tables that leave."""
 
 DEFAULT_LIMIT = 1 << 24
+MOST_TABLES = 1 << 14
+"""Tables on a level that are fetched together, before anybody lists them."""
 LEAST_MAPPINGS = 1 << 18  # allowed however small the memory is
 Rows = npt.NDArray[np.void]
 
@@ -108,6 +110,26 @@ def scan(space: AddressSpace, limit: int = DEFAULT_LIMIT) -> Scan:
     if kept is not None:
         kept[space.root, space.format.name] = found
     return found
+
+
+def fetch_tables(memory: Memory, roots: npt.NDArray[np.uint64], fmt: Format) -> bool:
+    """Have the tables under these roots as they are now, level by level, those of all roots at once.
+
+    True when one holds a PTE above the last level that no walk can use, or when they are more than `MOST_TABLES`.
+    """
+    tables, broken = np.unique(roots), False
+    for level in range(fmt.levels - 1, -1, -1):
+        ptes, inside = _read_tables(memory, tables, fmt, np.empty((len(tables), fmt.entries), dtype=U64))
+        broken |= not inside.all()
+        if not level:
+            break
+        kinds, numbers = ptes & U64(KIND_MASK), ptes >> U64(10) & U64(fmt.ppn_mask)
+        leaves = (ptes & U64(V) != 0) & (kinds != U64(POINTER))
+        broken |= bool((numbers[leaves] & U64((fmt.page_bytes(level) >> PAGE_SHIFT) - 1)).any())
+        tables = np.unique(numbers[kinds == U64(POINTER)]) << U64(PAGE_SHIFT)
+        if len(tables) > MOST_TABLES:
+            return True
+    return broken
 
 
 def explained(memory: Memory, least: int = LEAST_MAPPINGS, most: int = DEFAULT_LIMIT) -> int:

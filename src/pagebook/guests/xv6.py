@@ -91,7 +91,7 @@ def read(
     if tallied and tallied.start >= kernel.symbols["end"]:
         areas.append(Area(tallied.start, tallied.step * tallied.length, "kernel counts of frames"))
     if "panicked" in kernel.symbols and word(memory, kernel.symbols["panicked"], 4):
-        remarks("the kernel has panicked; 'pagebook fault --printed TEXT' explains the trap that it printed, if it did")
+        remarks("the kernel has panicked")
     machine = Machine(
         name=source.name,
         memory=memory,

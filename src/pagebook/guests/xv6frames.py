@@ -101,7 +101,9 @@ def kernel_table(memory: Memory, kernel: KernelFile, fmt: Format, remark: Remark
             f"the kernel's page table does not map the page after its image, {image:#x}; RAM is taken to end at "
             f"{end:#x}"
         )
-    devices = [part for run in identity[identity["va"] < U64(kernel.start)] for part in _devices(run, memory)]
+    below = identity[identity["va"] < U64(kernel.start)]
+    places = zip(below["va"].tolist(), (below["va"] + below["size"]).tolist(), strict=True)
+    devices = [part for start, stop in places for part in _devices(start, stop, memory)]
     return KernelTable(table, stop, tuple(devices), mappings["va"], mappings["size"])
 
 
@@ -112,9 +114,8 @@ def _seen_end(identity: Rows, root: int, image: int, end: int) -> int:
     return max([*ends, root + PAGE_SIZE if image <= root < end else 0])
 
 
-def _devices(run: np.void, memory: Memory) -> list[Area]:
+def _devices(start: int, stop: int, memory: Memory) -> list[Area]:
     """A run of the kernel's table below RAM, cut where one device ends and another starts."""
-    start, stop = int(run["va"]), int(run["va"] + run["size"])
     if start in memory:
         return []
     inner = [(at, name) for at, name in DEVICES if start < at < stop]

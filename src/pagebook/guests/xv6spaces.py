@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,8 @@ from pagebook.guests.xv6frames import KernelTable, Remark
 from pagebook.guests.xv6layout import ProcTable, Regions
 from pagebook.machine import Area, Doubt, Space
 from pagebook.memory import U64, Memory
-from pagebook.sv import KIND_MASK, POINTER, Format, U, V
+from pagebook.scan import fetch_tables
+from pagebook.sv import Format, U, V
 from pagebook.table import AddressSpace
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, page_down, page_up
 
@@ -30,7 +32,6 @@ UNUSED = "UNUSED"
 NAMELESS = "state "  # and the number of one
 MOST_STACK = 64 * PAGE_SIZE
 MOST_NAMED = 64
-MOST_TABLES = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -50,53 +51,60 @@ class Process:
 
 
 class Processes:
-    """The process table: ``live`` are those in use, ``kstacks`` and ``pids`` those of every slot.
-
-    ``left`` are the page tables that unused slots have, by slot: a kernel should have let go of them.
-    """
+    """The process table: ``kstacks``, ``pids`` and ``roots`` are those of every slot, ``used`` or not."""
 
     def __init__(self, memory: Memory, table: ProcTable) -> None:
-        places, octets = _octets(memory, table)
-        present = {name: _column(octets, table, name) for name in table.fields if name != "name"}
-        count = len(octets)
-        nothing = np.zeros(count, U64)
-        states = present["state"]
+        self._table = table
+        self._places, self._octets = _octets(memory, table)
+        self._present = {name: _column(self._octets, table, name) for name in table.fields if name != "name"}
+        nothing = np.zeros(len(self._octets), U64)
         mask = (1 << 8 * min(table.fields["state"][1], 8)) - 1  # as an enum may have negative values
-        names = {value & mask: name for value, name in table.states.items()}
-        unused = [value for value, name in names.items() if name == UNUSED] or [0]
-        self.used = np.ones(count, np.bool_)
-        for value in unused:
-            self.used &= states != U64(value)
-        self.kstacks = present.get("kstack", nothing)
-        self.pids = present.get("pid", nothing)
-        left = np.flatnonzero(~self.used & (present["pagetable"] != 0))
-        self.left = dict(zip(left.tolist(), present["pagetable"][left].tolist(), strict=True))
-        self.live: list[Process] = []
+        self._states = {value & mask: name for value, name in table.states.items()}
+        self.used = np.ones(len(self._octets), np.bool_)
+        for value in [value for value, name in self._states.items() if name == UNUSED] or [0]:
+            self.used &= self._present["state"] != U64(value)
+        self.kstacks = self._present.get("kstack", nothing)
+        self.pids = self._present.get("pid", nothing)
+        self.roots = self._present["pagetable"]
+
+    @cached_property
+    def live(self) -> list[Process]:
+        """Those in use, by slot."""
+        found = []
         for slot in np.flatnonzero(self.used).tolist():
-            value = int(states[slot])
-            known = {name: int(column[slot]) for name, column in present.items()}
-            self.live.append(
+            known = {name: int(column[slot]) for name, column in self._present.items()}
+            found.append(
                 Process(
                     slot,
-                    places[slot],
-                    octets[slot].tobytes(),
-                    _name(octets[slot], table),
+                    self._places[slot],
+                    self._octets[slot].tobytes(),
+                    _name(self._octets[slot], self._table),
                     known.get("pid", 0),
-                    _state(names, value),
+                    _state(self._states, known["state"]),
                     known.get("sz", 0),
                     known["pagetable"],
                     known.get("trapframe", 0),
                     known.get("kstack", 0),
                 )
             )
+        return found
+
+    @property
+    def left(self) -> dict[int, int]:
+        """The page tables of unused slots, by slot: a kernel should have let go of them."""
+        slots = np.flatnonzero(~self.used & (self.roots != 0))
+        return dict(zip(slots.tolist(), self.roots[slots].tolist(), strict=True))
 
     def differ(self, later: Processes) -> bool:
-        """Whether another process, or one with another table, is in a slot of a process in use now."""
-        return [(p.slot, p.pid, p.root) for p in self.live] != [(p.slot, p.pid, p.root) for p in later.live]
+        """Whether another process, or one with another table, is in a slot that is in use at either time."""
+        others = (self.used != later.used) | (self.pids != later.pids) | (self.roots != later.roots)
+        return bool((others & (self.used | later.used)).any())
 
-    def stack_name(self, slot: int) -> str:
-        """What the kernel stack of a slot is called."""
-        return f"stack of process {self.pids[slot]}" if self.used[slot] else f"stack of slot {slot}, unused"
+    @cached_property
+    def stack_names(self) -> list[str]:
+        """What the kernel stack of each slot is called."""
+        slots = enumerate(zip(self.used.tolist(), self.pids.tolist(), strict=True))
+        return [f"stack of process {pid}" if used else f"stack of slot {slot}, unused" for slot, (used, pid) in slots]
 
 
 def _octets(memory: Memory, table: ProcTable) -> tuple[Sequence[int], npt.NDArray[np.uint8]]:
@@ -180,26 +188,9 @@ class Spaces:
         return (*spaces, *self._left())
 
     def fetch(self) -> bool:
-        """Have the tables of all processes as they are now; whether one has PTEs that no walk can use.
-
-        Tables are fetched level by level, those of all processes at once.
-        """
-        fmt = self.format
-        tables = np.array([p.root for p in self.processes.live if p.root], U64)
-        broken = False
-        for level in range(fmt.levels - 1, -1, -1):
-            pages, inside = self.memory.gather(tables)
-            if not level or not len(tables):
-                break
-            ptes = pages.view(f"<u{fmt.pte_bytes}").astype(U64)
-            kinds, frames = ptes & U64(KIND_MASK), ptes >> U64(10) & U64(fmt.ppn_mask)
-            leaves = (kinds & U64(V) != 0) & (kinds != U64(POINTER))
-            tables = np.unique(frames[kinds == U64(POINTER)]) << U64(PAGE_SHIFT)
-            crooked = frames[leaves] & U64((fmt.page_bytes(level) >> PAGE_SHIFT) - 1)
-            broken |= not inside.all() or bool(crooked.any())
-            if len(tables) > MOST_TABLES:
-                return True
-        return broken or not inside.all()
+        """Have the tables of all processes as they are now; whether one has PTEs that no walk can use."""
+        roots = np.array([p.root for p in self.processes.live if p.root], U64)
+        return fetch_tables(self.memory, roots, self.format)
 
     def _left(self) -> Iterator[Space]:
         """The page tables that unused slots have still."""
@@ -254,7 +245,7 @@ class Spaces:
         size = np.where((size > U64(MOST_STACK)) | (kstacks < U64(self.view.physstop)), U64(PAGE_SIZE), size)
         slots = np.flatnonzero(mapped)
         rows = zip(slots.tolist(), kstacks[slots].tolist(), size[slots].tolist(), strict=True)
-        return {slot: Area(start, length, self.processes.stack_name(slot)) for slot, start, length in rows}
+        return {slot: Area(start, length, self.processes.stack_names[slot]) for slot, start, length in rows}
 
     def _image(self, p: Process, table: AddressSpace) -> Program | None:
         """The program of the process's name, when the code at its entry is what the process has there."""
@@ -397,7 +388,7 @@ class Spaces:
             except PagebookError as error:
                 self.remark(f"process {p.pid} ({p.name}) has {member} {root:#x}, and no table can be there: {error}")
                 continue
-            stack = self.stacks.get(p.slot) or Area(p.kstack, PAGE_SIZE, self.processes.stack_name(p.slot))
+            stack = self.stacks.get(p.slot) or Area(p.kstack, PAGE_SIZE, self.processes.stack_names[p.slot])
             spaces.append(Space(f"{name}.{member}", table, (*self._kernel_areas(), *([stack] if p.kstack else []))))
         return spaces
 

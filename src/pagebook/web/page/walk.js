@@ -20,10 +20,9 @@ class Walk {
   constructor(page) {
     this.page = page;
     this.asking = latest();
-    const choice = (name, options) => el("select", { id: `walk-${name}`, change: () => this.submit() }, options.map(([value, words]) => el("option", { value }, words)));
+    const choice = (name, options, change = () => this.submit()) => el("select", { id: `walk-${name}`, change }, options.map(([value, words]) => el("option", { value }, words)));
     const tick = (name, words) => el("label", { class: "tick" }, el("input", { type: "checkbox", id: `walk-${name}`, change: () => this.submit() }), words);
-    this.space = choice("space", []);
-    this.space.addEventListener("change", () => { this.priv.value = ""; }, { capture: true }); // another space, its own
+    this.space = choice("space", [], () => { this.priv.value = ""; this.submit(); }); // another space has another privilege
     this.va = el("input", { id: "walk-va", type: "text", placeholder: "0x1000", maxlength: "24", spellcheck: "false", autocomplete: "off" });
     this.access = choice("access", ACCESSES.map((name) => [name, name]));
     this.priv = choice("priv", PRIVILEGES);
