@@ -92,6 +92,7 @@ def model(drive: Drive, folder: Path) -> None:
         with drive.page(at) as page:
             drive.opening("model", at)
             drive.zooming("model", views.book(page, "0x87f56000"))
+            views.folding(page)
             views.spaces(page, "sh")
             views.walk(page, "sh", "0x1008", "store", fault=False)
             views.walk(page, "sh", "0x2ff8", "store", fault=True)
@@ -159,6 +160,13 @@ def guest(drive: Drive, folder: Path) -> None:
     with running(build(folder), SV39.mode, folder) as one:
         assert one.ram
         with served(f"qemu:{one.pid}") as at, drive.page(at) as page:
+            drive.look(
+                at, "guest",
+                {
+                    "book": "#view=book", "spaces": "#view=spaces", "walk": "#view=walk&va=0x80000000",
+                    "checks": "#view=checks", "time": "#view=time",
+                },
+            )  # fmt: skip
             settle = "document.getElementById('follow').hidden === false"
             views.settled(page, settle, "a guest that runs can be followed")
             space = "hart 0"

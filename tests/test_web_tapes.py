@@ -52,6 +52,16 @@ def test_operations_are_parts_of_the_tape_with_what_came_of_them(app):
     assert api(app, "tape")["steps"] == boot_alone, "without them the tape is the boot alone"
 
 
+def test_what_an_operation_without_a_step_tells_is_its_own_and_not_of_the_one_before(app):
+    store = "store.2.0x900000.0x2a"
+    before = api(app, "tape", "ops=fork.2")
+    found = api(app, "tape", f"ops=fork.2,{store}")
+    part = found["parts"][1]
+    assert part["first"] == part["stop"] == before["steps"]
+    assert part["told"] == len(before["told"])
+    assert "0x900000" in found["told"][part["told"]]["text"] or part["told"] == len(found["told"])
+
+
 def test_every_answer_is_of_the_step_that_is_asked_for(app):
     steps = api(app, "tape", f"ops={OPS}")["steps"]
     k = boot(**SMALL)

@@ -26,6 +26,7 @@ from pagebook.sv import FORMATS, RWX, Format, Satp, V, decode_satp, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, parse_address
 from pagebook.views import access as views
 from pagebook.views import data, facts, findings
+from pagebook.web.book import Book
 from pagebook.web.looks import Look, Seen
 
 Json = dict[str, Any]
@@ -83,7 +84,7 @@ class Query:
 
 
 def machine(seen: Seen, query: Query) -> Json:
-    """What there is: regions, spaces, harts, roles and how many frames have each, remarks."""
+    """What there is: the book's parts, spaces, harts, roles and how many frames have each, remarks."""
     look = seen.now()
     found, ledger = look.machine, look.ledger
     counts = ledger.counts()
@@ -100,10 +101,8 @@ def machine(seen: Seen, query: Query) -> Json:
         "trouble": seen.trouble,
         "remarks": [*seen.remarks, *damage],
         "frames": len(look.book),
-        "regions": [
-            {"base": hex(region.base), "frames": region.size >> PAGE_SHIFT, "name": region.name}
-            for region in found.memory.regions
-        ],
+        "parts": _parts(look.book),
+        "folded": _parts(look.folded),
         "areas": [data.area(area) for area in found.areas[:MOST_AREAS]],
         "devices": [{"start": hex(one.start), "size": hex(len(one))} for one in found.memory.devices],
         "roles": [{"name": role.label, "frames": counts[role]} for role in Role],
@@ -148,18 +147,24 @@ def _hart(found: Machine, number: int, satp: int | None, privilege: str | None) 
 
 
 def book(seen: Seen, query: Query) -> Json:
-    """The frames from number ``from`` to ``to`` in at most ``cells`` cells."""
+    """The frames from number ``from`` to ``to`` of the book, or of the folded one, in at most ``cells`` cells."""
     look = seen.now()
-    cells = look.book.cells(query.number("from", 0), query.number("to", len(look.book)), query.number("cells", 4096))
+    found = look.folded if query.flag("folded") else look.book
+    cells = found.cells(query.number("from", 0), query.number("to", len(found)), query.number("cells", 4096))
     return {
         "generation": look.generation,
-        "frames": len(look.book),
+        "frames": len(found),
+        "parts": _parts(found),
         "first": cells.first,
         "shift": cells.shift,
         "roles": cells.roles.tolist(),
         "present": cells.present.tolist(),
         "owners": cells.owners.tolist(),
     }
+
+
+def _parts(found: Book) -> list[Json]:
+    return [{"base": hex(part.base), "frames": part.frames, "all": part.all} for part in found.parts]
 
 
 def frame(seen: Seen, query: Query) -> Json:

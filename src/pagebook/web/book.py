@@ -2,6 +2,9 @@
 
 Frames are numbered through all regions, in order of address and without the holes.  The numbers of frames by role are
 counted once for blocks of frames, so that a view of all of RAM adds up blocks and not frames.
+
+A book may be folded: of each long run of free frames only the first ones are left, and a machine that has hardly begun
+to use its memory is seen in large cells.
 """
 
 from __future__ import annotations
@@ -19,6 +22,10 @@ BLOCK_SHIFT = 6  # frames of a block, as a power of two
 MOST_CELLS = 1 << 14
 SEVERAL = -2  # owners of one cell
 ROLES = len(Role)
+LEAST_FOLD_SHIFT = 8  # a fold begins and ends at multiples of this many frames at least, so that it seldom moves
+FOLDS = 128  # into how many parts a large RAM is divided where folds begin and end
+FOLD_PARTS = 4  # how many of them a fold has at least
+SHOWN_SHIFT = 2  # a fold shows the frames of one part, divided by this power of two
 
 
 class Cells(NamedTuple):
@@ -35,28 +42,64 @@ class Cells(NamedTuple):
     owners: npt.NDArray[np.int32]
 
 
-class Book:
-    """The frames of a ledger, one after the other."""
+class Part(NamedTuple):
+    """``frames`` frames of a book from physical address ``base``, the first of the ``all`` that there are."""
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.bases = [holding.region.base for holding in ledger.holdings]
-        self.lengths = [len(holding) for holding in ledger.holdings]
-        self.role: npt.NDArray[np.uint8] = _joined([holding.role for holding in ledger.holdings])
-        self.owner: npt.NDArray[np.int32] = _joined([holding.owner for holding in ledger.holdings])
+    base: int
+    frames: int
+    all: int
+
+
+class Book:
+    """Frames, one after the other: their parts by address, and the role and the owner of each."""
+
+    def __init__(self, parts: list[Part], role: npt.NDArray[np.uint8], owner: npt.NDArray[np.int32]) -> None:
+        self.parts = parts
+        self.role = role
+        self.owner = owner
         self._counts = _counted(self.role, BLOCK_SHIFT)
         self._least, self._most = _extremes(self.owner, self.owner, BLOCK_SHIFT)
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> Book:
+        """The book of every frame of a ledger."""
+        parts = [Part(holding.region.base, len(holding), len(holding)) for holding in ledger.holdings]
+        role = _joined([holding.role for holding in ledger.holdings])
+        return cls(parts, role, _joined([holding.owner for holding in ledger.holdings]))
 
     def __len__(self) -> int:
         return len(self.role)
 
     def number(self, pa: int) -> int | None:
-        """The number of the frame that holds ``pa``; None where there is no RAM."""
+        """The number of the frame that holds ``pa``; None where there is no RAM, or it is folded away."""
         before = 0
-        for base, length in zip(self.bases, self.lengths, strict=True):
-            if base <= pa < base + (length << PAGE_SHIFT):
+        for base, frames, _ in self.parts:
+            if base <= pa < base + (frames << PAGE_SHIFT):
                 return before + (pa - base >> PAGE_SHIFT)
-            before += length
+            before += frames
         return None
+
+    def folded(self) -> Book:
+        """The book without most of its free frames, where many follow each other; itself where none do."""
+        shift = max(LEAST_FOLD_SHIFT, (len(self) // FOLDS).bit_length() - 1)
+        parts: list[Part] = []
+        kept: list[slice] = []
+        before = 0
+        for base, frames, _ in self.parts:
+            at = 0
+            for start, stop in _free_runs(self.role[before : before + frames], shift):
+                shown = 1 << shift - SHOWN_SHIFT
+                parts += [Part(base + (at << PAGE_SHIFT), start - at, start - at)] if start > at else []
+                parts.append(Part(base + (start << PAGE_SHIFT), shown, stop - start))
+                kept.append(slice(before + at, before + start + shown))
+                at = stop
+            if at < frames:
+                parts.append(Part(base + (at << PAGE_SHIFT), frames - at, frames - at))
+                kept.append(slice(before + at, before + frames))
+            before += frames
+        if parts == self.parts:
+            return self
+        return Book(parts, _joined([self.role[one] for one in kept]), _joined([self.owner[one] for one in kept]))
 
     def cells(self, first: int, stop: int, most: int) -> Cells:
         """The frames [first, stop) in at most ``most`` cells, each as small as that allows, the first one aligned.
@@ -89,6 +132,14 @@ class Book:
         starts = np.arange(0, high - low, 1 << shift - BLOCK_SHIFT)
         counts: npt.NDArray[np.int64] = np.add.reduceat(self._counts[low:high], starts, axis=0)
         return counts, *_extremes(self._least[low:high], self._most[low:high], shift - BLOCK_SHIFT)
+
+
+def _free_runs(role: npt.NDArray[np.uint8], shift: int) -> list[tuple[int, int]]:
+    """The runs [start, stop) of free frames that are at least `FOLD_PARTS` whole parts of ``1 << shift`` frames."""
+    parts = len(role) >> shift
+    free = (role[: parts << shift].reshape(parts, 1 << shift) == Role.FREE).all(axis=1)
+    edges = np.flatnonzero(np.diff(free, prepend=False, append=False)).reshape(-1, 2)
+    return [(int(start) << shift, int(stop) << shift) for start, stop in edges if stop - start >= FOLD_PARTS]
 
 
 def _joined(parts: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:

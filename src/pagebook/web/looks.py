@@ -49,7 +49,11 @@ class Look:
 
     @cached_property
     def _book(self) -> Book:
-        return Book(self._ledger)
+        return Book.of(self._ledger)
+
+    @cached_property
+    def _folded(self) -> Book:
+        return self._book.folded()
 
     @property
     def is_counted(self) -> bool:
@@ -67,6 +71,12 @@ class Look:
         """The book of this look, made once."""
         with self._lock:
             return self._book
+
+    @property
+    def folded(self) -> Book:
+        """The book without the long runs of free frames, made once."""
+        with self._lock:
+            return self._folded
 
 
 class Seen(Protocol):

@@ -28,11 +28,12 @@ MOST_OPERATIONS = 64
 
 
 class Part(NamedTuple):
-    """An operation on the tape: what was done, and the number of steps before and after it."""
+    """An operation on the tape: what was done, the numbers of steps before and after it, of sentences before it."""
 
     done: Done
     first: int
     stop: int
+    told: int
 
 
 class Played:
@@ -106,10 +107,10 @@ class Tapes:
                 raise BadTarget("the kernel has panicked; nothing runs after that. Take the last operation back")
             tape.seek(len(tape))
             self._played = None
-            first = len(tape)
+            first, told = len(tape), len(tape.told)
             done_now = drive(self._kernel, word)
             self._recorder.settle()
-            self._parts.append(Part(done_now, first, len(tape)))
+            self._parts.append(Part(done_now, first, len(tape), told))
         return self._recorder, self._kernel
 
     def _boot(self) -> None:

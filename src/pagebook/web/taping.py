@@ -42,7 +42,14 @@ def tape(tapes: Tapes, query: Query) -> Json:
 
 def _part(part: Part) -> Json:
     done = part.done
-    return {"word": done.word, "outcome": done.outcome, "ended": done.ended, "first": part.first, "stop": part.stop}
+    return {
+        "word": done.word,
+        "outcome": done.outcome,
+        "ended": done.ended,
+        "first": part.first,
+        "stop": part.stop,
+        "told": part.told,
+    }
 
 
 def _processes(k: Kernel) -> list[Json]:

@@ -1,5 +1,6 @@
 // The book of memory: a canvas with a cell for each frame or run of frames, from all of RAM down to one frame.
 // One number is the zoom: how many frames a row has, as a power of two.  The first frame shown is an address in the link.
+// A folded book leaves out most of each long run of free frames; a band says so in their place.
 
 import { latest } from "./api.js";
 import { count, el, fill, onChange, sized } from "./dom.js";
@@ -46,6 +47,8 @@ class Book {
     const button = (words, label, click) => el("button", { type: "button", "aria-label": label, title: label, click }, words);
     this.by = el("select", { id: "by", change: () => this.go({ by: this.by.value }) },
       el("option", { value: "role" }, "role"), el("option", { value: "owner" }, "owner"));
+    this.fold = el("input", { type: "checkbox", id: "fold", change: () => this.go({ fold: this.fold.checked ? "" : "no", row: "", at: "" }) });
+    this.folding = el("label", { class: "tick" }, this.fold, "Fold free memory");
     this.scale = el("output", { class: "scale" });
     this.element = el("section", { class: "book", "aria-label": "Book" },
       el("div", { class: "leaf" },
@@ -53,7 +56,7 @@ class Book {
           button("−", "Zoom out", () => this.zoom(1)), button("+", "Zoom in", () => this.zoom(-1)),
           button("All of RAM", "Show all of RAM", () => this.go({ row: "", at: "" })),
           button("▲", "Back a screen", () => this.turn(-1)), button("▼", "On a screen", () => this.turn(1)),
-          el("label", {}, "Colour by ", this.by), this.scale),
+          el("label", {}, "Colour by ", this.by), this.folding, this.scale),
         this.strip, this.canvas, this.said,
         el("p", { id: "book-keys", class: "hint" }, "Arrow keys choose a cell, + and − zoom, Page Up and Page Down turn, 0 shows all of RAM. The wheel zooms, with Shift it turns."),
         this.legend),
@@ -72,24 +75,52 @@ class Book {
     clearTimeout(this.waiting);
   }
 
-  /** Frame number of a physical address, or null; and the other way. */
-  number(pa) {
+  /** The number of the frame at a physical address in these parts, or null; where it is folded away, that of the last one before. */
+  number(pa, parts = this.parts) {
     let before = 0;
-    for (const region of this.page.machine.regions) {
-      const offset = (pa - BigInt(region.base)) / PAGE;
-      if (pa >= BigInt(region.base) && offset < BigInt(region.frames)) return before + Number(offset);
-      before += region.frames;
+    for (const { base, frames, all } of parts) {
+      const offset = (pa - BigInt(base)) / PAGE;
+      if (pa >= BigInt(base) && offset < BigInt(all)) return before + Math.min(Number(offset), frames - 1);
+      before += frames;
     }
     return null;
   }
 
-  address(number) {
+  address(number, parts = this.parts) {
     let before = 0;
-    for (const region of this.page.machine.regions) {
-      if (number < before + region.frames) return BigInt(region.base) + BigInt(number - before) * PAGE;
-      before += region.frames;
+    for (const { base, frames } of parts) {
+      if (number < before + frames) return BigInt(base) + BigInt(number - before) * PAGE;
+      before += frames;
     }
     return null;
+  }
+
+  /** The runs of which most frames are folded away: where they begin, how many are shown, how many there are. */
+  * folds() {
+    let before = 0;
+    for (const { base, frames, all } of this.parts) {
+      if (all > frames) yield { first: before, frames, all, base: BigInt(base) };
+      before += frames;
+    }
+  }
+
+  /** The fold that a cell is of, or undefined. */
+  foldOf(index) {
+    const number = this.frameOf(index);
+    return [...this.folds()].find(({ first, frames }) => number >= first && number < first + frames);
+  }
+
+  /** Whether the book is folded: unless the link says not to, or names a frame that would not be seen. */
+  isFolded({ fold, sel }) {
+    const { parts, folded } = this.page.machine;
+    if (fold === "no" || folded.length === parts.length) return false;
+    const number = this.parse(sel, parts);
+    return number === null || this.isShown(this.address(number, parts), folded);
+  }
+
+  /** Whether the frame at an address is among those that parts show. */
+  isShown(pa, parts) {
+    return this.address(this.number(pa, parts), parts) === pa;
   }
 
   go(changes, replace = false) {
@@ -100,8 +131,10 @@ class Book {
   /** How the state is laid out at this size: columns, frames of a cell, cell size, rows, first frame. */
   lay(state) {
     const width = Math.max(this.leaf.clientWidth, 200);
-    const height = Math.max(Math.min(innerWidth < 700 ? innerHeight * 0.45 : innerHeight - 260, 1400), 240);
-    const frames = this.page.machine.frames;
+    const height = Math.max(Math.min(innerWidth < 700 ? innerHeight * 0.45 : innerHeight - 310, 1400), 240);
+    const folded = this.isFolded(state);
+    this.parts = folded ? this.page.machine.folded : this.page.machine.parts;
+    const frames = this.frames = this.parts.reduce((sum, part) => sum + part.frames, 0);
     const most = Math.floor(Math.log2(width / LEAST_CELL));
     const fits = (bits) => {
       const across = 2 ** Math.min(bits, most);
@@ -122,12 +155,12 @@ class Book {
     if (first === null) first = selected === null ? 0 : selected - Math.floor(rows / 2) * 2 ** row;
     const last = Math.max(Math.ceil(frames / 2 ** row) - rows, 0);
     first = Math.min(Math.max(Math.floor(first / 2 ** row), 0), last) * 2 ** row;
-    return { width, row, largest, columns, shift: row - columnBits, cell, tall, rows, first, selected };
+    return { folded, width, row, largest, columns, shift: row - columnBits, cell, tall, rows, first, selected };
   }
 
-  parse(word) {
+  parse(word, parts = this.parts) {
     try {
-      return word ? this.number(BigInt(word)) : null;
+      return word ? this.number(BigInt(word), parts) : null;
     } catch {
       return null;
     }
@@ -136,15 +169,18 @@ class Book {
   async show(state) {
     this.by.value = state.by === "owner" ? "owner" : "role";
     const plan = this.lay(state);
-    const key = [plan.first, plan.row, plan.rows, plan.columns].join();
+    const key = [plan.folded, plan.first, plan.row, plan.rows, plan.columns].join();
     this.plan = plan;
+    this.folding.hidden = this.page.machine.folded.length === this.page.machine.parts.length;
+    this.fold.checked = plan.folded;
     if (!this.page.machine.frames) return fill(this.said, "This machine has no memory that can be shown.");
     if (key !== this.key_ || !this.cells) {
       const found = await this.asking("book", {
-        from: plan.first, to: plan.first + plan.rows * 2 ** plan.row, cells: plan.rows * plan.columns,
+        from: plan.first, to: plan.first + plan.rows * 2 ** plan.row, cells: plan.rows * plan.columns, folded: plan.folded ? "1" : "",
       });
       if (!found) return undefined;
       this.cells = found;
+      this.parts = found.parts;
       this.key_ = key;
     }
     this.shownPlan = plan;
@@ -199,7 +235,8 @@ class Book {
     this.paintCells();
     this.showLegend();
     const { row, shift, first } = this.shownPlan;
-    this.scale.textContent = `${shift ? `a cell is ${count(2 ** shift, "frame")}, ${sized(2n ** BigInt(shift) * PAGE)}` : "a cell is a frame"}; a row is ${sized(2n ** BigInt(row) * PAGE)}; from 0x${this.address(first).toString(16)}`;
+    const away = [...this.folds()].reduce((sum, { all, frames }) => sum + all - frames, 0);
+    this.scale.textContent = `${shift ? `a cell is ${count(2 ** shift, "frame")}, ${sized(2n ** BigInt(shift) * PAGE)}` : "a cell is a frame"}; a row is ${sized(2n ** BigInt(row) * PAGE)}; from 0x${this.address(first).toString(16)}${away ? `; ${count(away, "free frame")} folded away` : ""}`;
   }
 
   context(canvas, width, height) {
@@ -227,8 +264,10 @@ class Book {
       to.fillStyle = colours.get(kind);
       to.fillRect(index * step, 4, step + 0.5, STRIP - 8);
     });
-    const left = (first / cells.frames) * width;
-    const wide = Math.max(Math.min((rows * 2 ** row) / cells.frames, 1) * width, 4);
+    const share = (number) => this.number(this.address(number), cells.parts) / cells.frames;
+    const last = Math.min(first + rows * 2 ** row, this.frames) - 1;
+    const left = share(first) * width;
+    const wide = Math.max(share(last) * width - left, 4);
     to.strokeStyle = getComputedStyle(this.strip).color;
     to.lineWidth = 2;
     to.strokeRect(Math.min(left, width - wide) + 1, 1, wide - 2, STRIP - 2);
@@ -252,7 +291,8 @@ class Book {
       to.translate(-x, -y);
     }
     for (let column = 1; gap && column < columns; column++) to.clearRect(column * cell - gap, 0, gap, rows * tall);
-    if (!shift && cell >= 44) kinds.forEach((_, index) => this.paintWords(to, index, this.look(cells, index), ...place(index), cell - gap, tall - gap));
+    for (const fold of this.folds()) this.paintFold(to, fold, gap);
+    if (!shift && cell >= 44) kinds.forEach((_, index) => this.foldOf(index) || this.paintWords(to, index, this.look(cells, index), ...place(index), cell - gap, tall - gap));
     if (shift && cell >= 6 && kinds === cells.roles) this.paintMixed(to, cells, place, cell - gap, tall - gap);
     if (selected !== null && selected >= cells.first && selected < cells.first + cells.roles.length * 2 ** shift) {
       const index = Math.floor((selected - cells.first) / 2 ** shift);
@@ -264,6 +304,35 @@ class Book {
       to.strokeStyle = getComputedStyle(this.canvas).backgroundColor;
       to.strokeRect(x - 1.5, y - 1.5, cell - gap + 3, tall - gap + 3);
     }
+  }
+
+  /** The cells of a fold as one band, with what is folded there. */
+  paintFold(to, { first, frames, all }, gap) {
+    const { columns, cell, tall, shift, rows, width } = this.shownPlan;
+    const start = Math.max(Math.ceil((first - this.cells.first) / 2 ** shift), 0);
+    const stop = Math.min(Math.floor((first + frames - this.cells.first) / 2 ** shift), rows * columns, this.cells.roles.length);
+    if (stop <= start) return;
+    const colour = ofRole("free")[0];
+    const [top, bottom] = [Math.floor(start / columns), Math.floor((stop - 1) / columns)];
+    to.fillStyle = filling(to, [colour, "rising"]);
+    for (let row = top; row <= bottom; row++) {
+      const [from, to_] = [Math.max(start, row * columns) % columns, Math.min(stop - row * columns, columns)];
+      to.fillRect(from * cell, row * tall, (to_ - from) * cell - gap, tall + (row < bottom ? 0 : -gap));
+    }
+    const words = `${count(all, "free frame")}, ${sized(BigInt(all) * PAGE)}`;
+    const across = top === bottom ? [(start % columns) * cell, ((stop - 1) % columns + 1) * cell] : [0, width];
+    const size = parseFloat(getComputedStyle(this.canvas).fontSize) * 0.9;
+    to.font = `${size}px system-ui, sans-serif`;
+    const wide = to.measureText(words).width + size;
+    if (wide > across[1] - across[0] || (bottom - top + 1) * tall < size * 1.3) return;
+    const [x, y] = [(across[0] + across[1]) / 2, ((top + bottom + 1) * tall - gap) / 2];
+    to.fillStyle = colour;
+    to.fillRect(x - wide / 2, y - size * 0.65, wide, size * 1.3);
+    to.fillStyle = inkOn(colour);
+    to.textAlign = "center";
+    to.textBaseline = "middle";
+    to.fillText(words, x, y);
+    to.textAlign = "start";
   }
 
   /** The roles that are in a cell beside the one that most of its frames have, as marks at its foot; unknown first. */
@@ -325,11 +394,13 @@ class Book {
   }
 
   frameOf(index) {
-    return Math.min(this.cells.first + index * 2 ** this.shownPlan.shift, this.page.machine.frames - 1);
+    return Math.min(this.cells.first + index * 2 ** this.shownPlan.shift, this.frames - 1);
   }
 
   describe(index) {
     const { shift } = this.shownPlan;
+    const fold = this.foldOf(index);
+    if (fold) return `${count(fold.all, "free frame")} from 0x${fold.base.toString(16)} to 0x${(fold.base + BigInt(fold.all) * PAGE).toString(16)}, folded; choose them to see each`;
     const owner = this.cells.owners[index];
     const whose = owner >= 0 ? ` of ${this.page.machine.spaces[owner]?.name}` : "";
     const pa = `0x${this.address(this.frameOf(index)).toString(16)}`;
@@ -346,7 +417,7 @@ class Book {
     if (index === null) return;
     fill(this.said, this.describe(index));
     clearTimeout(this.waiting);
-    if (!this.shownPlan.shift && event.pointerType === "mouse") {
+    if (!this.shownPlan.shift && !this.foldOf(index) && event.pointerType === "mouse") {
       const word = `0x${this.address(this.frameOf(index)).toString(16)}`;
       this.waiting = setTimeout(() => this.showFrame(word, true).catch(() => null), HOVER);
     }
@@ -360,21 +431,24 @@ class Book {
 
   choose(event) {
     const index = this.at(event);
-    if (index !== null) this.select(this.frameOf(index));
+    const fold = index === null ? null : this.foldOf(index);
+    if (fold) this.go({ fold: "no", row: "", at: "", sel: `0x${fold.base.toString(16)}` });
+    else if (index !== null) this.select(this.frameOf(index));
   }
 
   select(number) {
     const { first, rows, row } = this.plan;
-    const bounded = Math.min(Math.max(number, 0), this.page.machine.frames - 1);
+    const bounded = Math.min(Math.max(number, 0), this.frames - 1);
     let at = first;
     const line = 2 ** row;
     if (bounded < at) at = Math.floor(bounded / line) * line;
     if (bounded >= at + rows * line) at = (Math.floor(bounded / line) - rows + 1) * line;
-    this.go({ sel: `0x${this.address(bounded).toString(16)}`, at: this.word(at), row }, true);
+    const fold = this.plan.folded || this.folding.hidden ? "" : "no"; // the book does not fold under the hand
+    this.go({ sel: `0x${this.address(bounded).toString(16)}`, at: this.word(at), row, fold }, true);
   }
 
   word(number) {
-    const pa = this.address(Math.min(Math.max(number, 0), this.page.machine.frames - 1));
+    const pa = this.address(Math.min(Math.max(number, 0), this.frames - 1));
     return pa === null ? "" : `0x${pa.toString(16)}`;
   }
 
@@ -408,10 +482,12 @@ class Book {
   }
 
   jump(event) {
-    const { row, rows } = this.shownPlan;
-    const number = Math.floor((event.offsetX / this.strip.clientWidth) * this.page.machine.frames);
-    const zoomed = row === this.shownPlan.largest ? Math.min(row, Math.floor(Math.log2(this.shownPlan.columns))) : row;
-    this.go({ row: zoomed, at: this.word(number - Math.floor(rows / 2) * 2 ** zoomed) });
+    const { row, rows, columns, largest } = this.shownPlan;
+    const { parts, frames } = this.stripCells;
+    const pa = this.address(Math.floor((event.offsetX / this.strip.clientWidth) * frames), parts);
+    if (!this.isShown(pa, this.parts)) return this.go({ fold: "no", row: "", at: "", sel: `0x${pa.toString(16)}` });
+    const zoomed = row === largest ? Math.min(row, Math.floor(Math.log2(columns))) : row;
+    return this.go({ row: zoomed, at: this.word(this.number(pa) - Math.floor(rows / 2) * 2 ** zoomed) });
   }
 
   key(event) {
@@ -425,7 +501,7 @@ class Book {
     else if (event.key === "-") this.zoom(1);
     else if (event.key === "0") this.go({ row: "", at: "", sel: this.page.state().sel }, true);
     else if (event.key === "Home") this.select(0);
-    else if (event.key === "End") this.select(this.page.machine.frames - 1);
+    else if (event.key === "End") this.select(this.frames - 1);
     else if (event.key === "PageUp") this.select(from - rows * 2 ** row);
     else if (event.key === "PageDown") this.select(from + rows * 2 ** row);
     else return;

@@ -134,7 +134,7 @@ async function look() {
   page.machine = await ask("machine");
   when = timeOf(state);
   $("when").hidden = !when;
-  $("when").textContent = state.t === undefined ? "at the end of the tape" : `at step ${Number(state.t).toLocaleString("en")} of the tape`;
+  $("when").textContent = state.t === undefined ? "✕ End of the tape" : `✕ Step ${Number(state.t).toLocaleString("en")}`;
   const { name, guest, live } = page.machine;
   $("machine").title = name;
   $("machine").textContent = [name, guest && guest !== name ? guest : ""].filter(Boolean).join(" · ");
@@ -228,7 +228,7 @@ async function share() {
   const words = $("share").textContent;
   try {
     await navigator.clipboard.writeText(location.href);
-    $("share").textContent = "Copied";
+    $("share").textContent = "Copied, without the token";
   } catch {
     $("share").textContent = "Copy it from the address bar";
   }

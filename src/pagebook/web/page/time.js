@@ -177,8 +177,8 @@ class Tape {
   }
 
   async drawNear(done) {
-    const { regions, frames } = this.page.machine;
-    if (done) this.frame = Number((BigInt(done.pa) - BigInt(regions[0].base)) / 4096n);
+    const { parts, frames } = this.page.machine;
+    if (done) this.frame = Number((BigInt(done.pa) - BigInt(parts[0].base)) / 4096n);
     else if (this.frame === undefined) this.frame = 0;
     const first = Math.min(Math.floor(this.frame / NEAR) * NEAR, Math.max(frames - NEAR, 0));
     const found = await this.askingNear("book", { from: first, to: Math.min(first + NEAR, frames), cells: NEAR });
@@ -213,7 +213,7 @@ class Tape {
       to.lineWidth = 3;
       to.strokeRect(x - 1, y - 1, cell + 1, cell + 1);
     }
-    const base = BigInt(this.page.machine.regions[0].base) + BigInt(found.first) * 4096n;
+    const base = BigInt(this.page.machine.parts[0].base) + BigInt(found.first) * 4096n;
     this.nearSaid.textContent = `${found.roles.length} frames from 0x${base.toString(16)}, coloured by role as in the book; the outlined one changed.`;
   }
 
@@ -221,17 +221,12 @@ class Tape {
     const items = [];
     let part = 0;
     this.tape.told.forEach((one, number) => {
-      while (part < this.tape.parts.length && this.tape.parts[part].first <= one.steps && this.isOf(part, one)) items.push(this.partItem(this.tape.parts[part++]));
+      while (part < this.tape.parts.length && this.tape.parts[part].told <= number) items.push(this.partItem(this.tape.parts[part++]));
       items.push(el("li", { "data-steps": one.steps, "data-number": number },
-        el("button", { type: "button", click: () => { this.stop(); this.to(one.steps); } }, el("strong", {}, one.function), ` ${one.text}`)));
+        el("button", { type: "button", click: () => { this.stop(); this.to(one.steps); } }, el("strong", {}, one.function), ` ${one.text.replaceAll("->", "→")}`)));
     });
     while (part < this.tape.parts.length) items.push(this.partItem(this.tape.parts[part++]));
     fill(this.story, items);
-  }
-
-  /** Whether a sentence was told in this operation or after it. */
-  isOf(part, one) {
-    return one.steps > this.tape.parts[part].first || one.steps >= this.tape.parts[part].stop;
   }
 
   partItem(part) {
