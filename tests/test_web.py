@@ -205,6 +205,11 @@ def test_every_file_of_the_page_is_served_with_its_kind(app):
         assert found.headers["content-type"].startswith(kinds[name.rpartition(".")[2]])
 
 
+def test_the_page_names_every_module_so_that_none_waits_for_another():
+    named = re.findall(r'(?:modulepreload" href|module" src)="([a-z]+\.js)"', page_files()["index.html"].decode())
+    assert sorted(named) == sorted(name for name in page_files() if name.endswith(".js"))
+
+
 def test_the_machine_is_told_with_its_frames_by_role(app, looks):
     found = api(app, "machine")
     machine = looks.now().machine
