@@ -42,7 +42,10 @@ def host(target: str, model: Model, address: str, port: int, browser: bool) -> N
         moves = found.live and not model.get("freeze")
         looks = Looks(found, moves, again if moves and not target.startswith(BY_PID) else None)
         say(found.remarks)
+        counting = looks.counting()
         with suppress(KeyboardInterrupt):  # the usual end
+            counting.start()
+            kept.callback(counting.join)  # nobody reads when the target is closed
             serving.serve(looks, listening, lambda link: _tell(link, browser))
 
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from itertools import islice
 from typing import NamedTuple, Protocol
@@ -72,6 +73,11 @@ class Look:
         with self._lock:
             return self._book
 
+    def count(self) -> None:
+        """Make the book, which the first view needs; what is in the way is said to those who ask."""
+        with suppress(PagebookError):
+            _ = self.folded
+
     @property
     def folded(self) -> Book:
         """The book without the long runs of free frames, made once."""
@@ -126,6 +132,10 @@ class Looks:
         self.trouble = ""
         self._take(target, Look(target.settled(), 1))
         self._due = self._when_due(time.monotonic(), 0.0)
+
+    def counting(self) -> threading.Thread:
+        """A thread that counts the frames of the kept look, so that the first who asks need not wait for all of it."""
+        return threading.Thread(target=self._kept.count, name="counting")
 
     def _take(self, target: Target, first: Look) -> None:
         """Have this target, and what was seen of it first."""
