@@ -5,25 +5,16 @@
 import { latest } from "./api.js";
 import { count, el, fill, onChange, sized } from "./dom.js";
 import { frameCard } from "./frame.js";
-import { filling, inkOn, ofOwner, ofRole, swatch } from "./paint.js";
+import { ofOwner, ofRole, swatch } from "./paint.js";
+import { PAGE, Parts } from "./parts.js";
+import { Sheet, cleared } from "./sheet.js";
 
-const PAGE = 4096n;
 const LEAST_CELL = 8; // CSS pixels
 const TALLEST = 96;
 const STRIP = 26; // height of the strip that shows all of RAM
 const MOST_CELLS = 8192;
 const NOTCH = 40; // pixels that the wheel rolls before it counts
 const HOVER = 90; // milliseconds before a frame that is pointed at is asked for
-const NAMES = ["unknown", "free", "kernel image", "device queue", "kernel stack", "trapframe", "user", "shared", "page table"];
-
-/** The runs [start, end) of cells of one kind, each within a row. */
-function* alike(kinds, columns) {
-  for (let start = 0, index = 1; index <= kinds.length; index++) {
-    if (index < kinds.length && index % columns && kinds[index] === kinds[start]) continue;
-    yield [start, index];
-    start = index;
-  }
-}
 
 export function bookView(page) {
   return new Book(page);
@@ -75,52 +66,22 @@ class Book {
     clearTimeout(this.waiting);
   }
 
-  /** The number of the frame at a physical address in these parts, or null; where it is folded away, that of the last one before. */
-  number(pa, parts = this.parts) {
-    let before = 0;
-    for (const { base, frames, all } of parts) {
-      const offset = (pa - BigInt(base)) / PAGE;
-      if (pa >= BigInt(base) && offset < BigInt(all)) return before + Math.min(Number(offset), frames - 1);
-      before += frames;
-    }
-    return null;
-  }
-
-  address(number, parts = this.parts) {
-    let before = 0;
-    for (const { base, frames } of parts) {
-      if (number < before + frames) return BigInt(base) + BigInt(number - before) * PAGE;
-      before += frames;
-    }
-    return null;
-  }
-
-  /** The runs of which most frames are folded away: where they begin, how many are shown, how many there are. */
-  * folds() {
-    let before = 0;
-    for (const { base, frames, all } of this.parts) {
-      if (all > frames) yield { first: before, frames, all, base: BigInt(base) };
-      before += frames;
-    }
-  }
-
   /** The fold that a cell is of, or undefined. */
   foldOf(index) {
-    const number = this.frameOf(index);
-    return [...this.folds()].find(({ first, frames }) => number >= first && number < first + frames);
+    return this.parts.foldAt(this.frameOf(index));
   }
 
   /** Whether the book is folded: unless the link says not to, or names a frame that would not be seen. */
   isFolded({ fold, sel }) {
-    const { parts, folded } = this.page.machine;
-    if (fold === "no" || folded.length === parts.length) return false;
-    const number = this.parse(sel, parts);
-    return number === null || this.isShown(this.address(number, parts), folded);
+    if (fold === "no" || !this.folds) return false;
+    const whole = new Parts(this.page.machine.parts);
+    const number = whole.parse(sel);
+    return number === null || new Parts(this.page.machine.folded).isShown(whole.address(number));
   }
 
-  /** Whether the frame at an address is among those that parts show. */
-  isShown(pa, parts) {
-    return this.address(this.number(pa, parts), parts) === pa;
+  /** Whether anything of this machine can be folded. */
+  get folds() {
+    return this.page.machine.folded.length !== this.page.machine.parts.length;
   }
 
   go(changes, replace = false) {
@@ -133,8 +94,8 @@ class Book {
     const width = Math.max(this.leaf.clientWidth, 200);
     const height = Math.max(Math.min(innerWidth < 700 ? innerHeight * 0.45 : innerHeight - 310, 1400), 240);
     const folded = this.isFolded(state);
-    this.parts = folded ? this.page.machine.folded : this.page.machine.parts;
-    const frames = this.frames = this.parts.reduce((sum, part) => sum + part.frames, 0);
+    this.parts = new Parts(folded ? this.page.machine.folded : this.page.machine.parts);
+    const { frames } = this.parts;
     const most = Math.floor(Math.log2(width / LEAST_CELL));
     const fits = (bits) => {
       const across = 2 ** Math.min(bits, most);
@@ -150,20 +111,12 @@ class Book {
     const cell = width / columns;
     const tall = Math.min(cell, TALLEST);
     const rows = Math.max(Math.min(Math.floor(height / tall), Math.ceil(frames / 2 ** row), Math.floor(MOST_CELLS / columns)), 1);
-    const selected = this.parse(state.sel);
-    let first = this.parse(state.at);
+    const selected = this.parts.parse(state.sel);
+    let first = this.parts.parse(state.at);
     if (first === null) first = selected === null ? 0 : selected - Math.floor(rows / 2) * 2 ** row;
     const last = Math.max(Math.ceil(frames / 2 ** row) - rows, 0);
     first = Math.min(Math.max(Math.floor(first / 2 ** row), 0), last) * 2 ** row;
     return { folded, width, row, largest, columns, shift: row - columnBits, cell, tall, rows, first, selected };
-  }
-
-  parse(word, parts = this.parts) {
-    try {
-      return word ? this.number(BigInt(word), parts) : null;
-    } catch {
-      return null;
-    }
   }
 
   async show(state) {
@@ -171,7 +124,7 @@ class Book {
     const plan = this.lay(state);
     const key = [plan.folded, plan.first, plan.row, plan.rows, plan.columns].join();
     this.plan = plan;
-    this.folding.hidden = this.page.machine.folded.length === this.page.machine.parts.length;
+    this.folding.hidden = !this.folds;
     this.fold.checked = plan.folded;
     if (!this.page.machine.frames) return fill(this.said, "This machine has no memory that can be shown.");
     if (key !== this.key_ || !this.cells) {
@@ -180,7 +133,7 @@ class Book {
       });
       if (!found) return undefined;
       this.cells = found;
-      this.parts = found.parts;
+      this.parts = new Parts(found.parts);
       this.key_ = key;
     }
     this.shownPlan = plan;
@@ -216,9 +169,19 @@ class Book {
     this.stripKey = key;
   }
 
+  /** The roles' names by number. */
+  get roles() {
+    return this.page.machine.roles.map((role) => role.name);
+  }
+
+  /** The name of the space that a cell is all of, or nothing. */
+  ownerOf(index) {
+    return this.page.machine.spaces[this.cells.owners[index]]?.name ?? "";
+  }
+
   look(cells, index) {
     if (this.by.value === "owner") return ofOwner(cells.owners[index]);
-    return ofRole(NAMES[cells.roles[index]]);
+    return ofRole(this.roles[cells.roles[index]]);
   }
 
   /** Paint with the next frame, once however often it is asked for. */
@@ -232,31 +195,21 @@ class Book {
   paint() {
     if (!this.cells || !this.shownPlan) return;
     this.paintStrip();
-    this.paintCells();
+    new Sheet(this.canvas, this.shownPlan, {
+      cells: this.cells, parts: this.parts, byOwner: this.by.value === "owner", roles: this.roles,
+      look: (index) => this.look(this.cells, index), ownerOf: (index) => this.ownerOf(index),
+    }).paint();
     this.showLegend();
     const { row, shift, first } = this.shownPlan;
-    const away = [...this.folds()].reduce((sum, { all, frames }) => sum + all - frames, 0);
-    this.scale.textContent = `${shift ? `a cell is ${count(2 ** shift, "frame")}, ${sized(2n ** BigInt(shift) * PAGE)}` : "a cell is a frame"}; a row is ${sized(2n ** BigInt(row) * PAGE)}; from 0x${this.address(first).toString(16)}${away ? `; ${count(away, "free frame")} folded away` : ""}`;
-  }
-
-  context(canvas, width, height) {
-    const ratio = devicePixelRatio || 1;
-    const [wide, tall] = [Math.round(width * ratio), Math.round(height * ratio)];
-    const to = canvas.getContext("2d");
-    if (canvas.width !== wide || canvas.height !== tall) { // a canvas of another size is a new one, which takes time
-      [canvas.width, canvas.height] = [wide, tall];
-      canvas.style.height = `${height}px`;
-    }
-    to.setTransform(ratio, 0, 0, ratio, 0, 0);
-    to.clearRect(0, 0, width, height);
-    return to;
+    const away = this.parts.folds().reduce((sum, { all, frames }) => sum + all - frames, 0);
+    this.scale.textContent = `${shift ? `a cell is ${count(2 ** shift, "frame")}, ${sized(2n ** BigInt(shift) * PAGE)}` : "a cell is a frame"}; a row is ${sized(2n ** BigInt(row) * PAGE)}; from 0x${this.parts.address(first).toString(16)}${away ? `; ${count(away, "free frame")} folded away` : ""}`;
   }
 
   paintStrip() {
     const { width, first, rows, row } = this.shownPlan;
     const cells = this.stripCells;
     if (!cells) return;
-    const to = this.context(this.strip, width, STRIP);
+    const to = cleared(this.strip, width, STRIP);
     const step = (2 ** cells.shift / cells.frames) * width;
     const colours = new Map();
     (this.by.value === "owner" ? cells.owners : cells.roles).forEach((kind, index) => {
@@ -264,114 +217,14 @@ class Book {
       to.fillStyle = colours.get(kind);
       to.fillRect(index * step, 4, step + 0.5, STRIP - 8);
     });
-    const share = (number) => this.number(this.address(number), cells.parts) / cells.frames;
-    const last = Math.min(first + rows * 2 ** row, this.frames) - 1;
+    const whole = new Parts(cells.parts);
+    const share = (number) => whole.number(this.parts.address(number)) / cells.frames;
+    const last = Math.min(first + rows * 2 ** row, this.parts.frames) - 1;
     const left = share(first) * width;
     const wide = Math.max(share(last) * width - left, 4);
     to.strokeStyle = getComputedStyle(this.strip).color;
     to.lineWidth = 2;
     to.strokeRect(Math.min(left, width - wide) + 1, 1, wide - 2, STRIP - 2);
-  }
-
-  paintCells() {
-    const { width, rows, columns, cell, tall, shift, selected } = this.shownPlan;
-    const to = this.context(this.canvas, width, rows * tall);
-    const gap = cell >= 24 ? 2 : cell >= 6 ? 1 : 0;
-    const cells = this.cells;
-    const kinds = this.by.value === "owner" ? cells.owners : cells.roles;
-    const place = (index) => [(index % columns) * cell, Math.floor(index / columns) * tall];
-    const fillings = new Map();
-    for (const [start, end] of alike(kinds, columns)) {
-      const kind = kinds[start];
-      if (!fillings.has(kind)) fillings.set(kind, filling(to, this.look(cells, start)));
-      to.fillStyle = fillings.get(kind);
-      const [x, y] = place(start);
-      to.translate(x, y); // patterns begin anew
-      to.fillRect(0, 0, (end - start) * cell - gap, tall - gap);
-      to.translate(-x, -y);
-    }
-    for (let column = 1; gap && column < columns; column++) to.clearRect(column * cell - gap, 0, gap, rows * tall);
-    for (const fold of this.folds()) this.paintFold(to, fold, gap);
-    if (!shift && cell >= 44) kinds.forEach((_, index) => this.foldOf(index) || this.paintWords(to, index, this.look(cells, index), ...place(index), cell - gap, tall - gap));
-    if (shift && cell >= 6 && kinds === cells.roles) this.paintMixed(to, cells, place, cell - gap, tall - gap);
-    if (selected !== null && selected >= cells.first && selected < cells.first + cells.roles.length * 2 ** shift) {
-      const index = Math.floor((selected - cells.first) / 2 ** shift);
-      const [x, y] = place(index);
-      to.lineWidth = 3;
-      to.strokeStyle = getComputedStyle(this.canvas).color;
-      to.strokeRect(x + 0.5, y + 0.5, cell - gap - 1, tall - gap - 1);
-      to.lineWidth = 1;
-      to.strokeStyle = getComputedStyle(this.canvas).backgroundColor;
-      to.strokeRect(x - 1.5, y - 1.5, cell - gap + 3, tall - gap + 3);
-    }
-  }
-
-  /** The cells of a fold as one band, with what is folded there. */
-  paintFold(to, { first, frames, all }, gap) {
-    const { columns, cell, tall, shift, rows, width } = this.shownPlan;
-    const start = Math.max(Math.ceil((first - this.cells.first) / 2 ** shift), 0);
-    const stop = Math.min(Math.floor((first + frames - this.cells.first) / 2 ** shift), rows * columns, this.cells.roles.length);
-    if (stop <= start) return;
-    const colour = ofRole("free")[0];
-    const [top, bottom] = [Math.floor(start / columns), Math.floor((stop - 1) / columns)];
-    to.fillStyle = filling(to, [colour, "rising"]);
-    for (let row = top; row <= bottom; row++) {
-      const [from, to_] = [Math.max(start, row * columns) % columns, Math.min(stop - row * columns, columns)];
-      to.fillRect(from * cell, row * tall, (to_ - from) * cell - gap, tall + (row < bottom ? 0 : -gap));
-    }
-    const words = `${count(all, "free frame")}, ${sized(BigInt(all) * PAGE)}`;
-    const across = top === bottom ? [(start % columns) * cell, ((stop - 1) % columns + 1) * cell] : [0, width];
-    const size = parseFloat(getComputedStyle(this.canvas).fontSize) * 0.9;
-    to.font = `${size}px system-ui, sans-serif`;
-    const wide = to.measureText(words).width + size;
-    if (wide > across[1] - across[0] || (bottom - top + 1) * tall < size * 1.3) return;
-    const [x, y] = [(across[0] + across[1]) / 2, ((top + bottom + 1) * tall - gap) / 2];
-    to.fillStyle = colour;
-    to.fillRect(x - wide / 2, y - size * 0.65, wide, size * 1.3);
-    to.fillStyle = inkOn(colour);
-    to.textAlign = "center";
-    to.textBaseline = "middle";
-    to.fillText(words, x, y);
-    to.textAlign = "start";
-  }
-
-  /** The roles that are in a cell beside the one that most of its frames have, as marks at its foot; unknown first. */
-  paintMixed(to, cells, place, wide, tall) {
-    const size = Math.max(wide / 3, 2);
-    const colours = NAMES.map((name) => ofRole(name)[0]);
-    const free = 1 << NAMES.indexOf("free");
-    cells.present.forEach((present, index) => {
-      const others = present & ~free & ~(1 << cells.roles[index]);
-      if (!others) return;
-      const [x, y] = place(index);
-      let at = 0;
-      for (let role = 0; role < NAMES.length && at < 3; role++) {
-        if (!(others >> role & 1)) continue;
-        to.fillStyle = colours[role];
-        to.fillRect(x + at++ * size, y + tall - size, size, size);
-      }
-    });
-  }
-
-  paintWords(to, index, look, x, y, wide, tall) {
-    const number = this.cells.first + index;
-    const owner = this.cells.owners[index];
-    const lines = [`0x${this.address(number).toString(16)}`, NAMES[this.cells.roles[index]], owner >= 0 ? this.page.machine.spaces[owner]?.name ?? "" : ""];
-    const size = Math.min(Math.max(wide / 9, 8), 15);
-    to.save();
-    to.beginPath();
-    to.rect(x, y, wide, tall);
-    to.clip();
-    to.font = `${size}px ui-monospace, monospace`;
-    to.textBaseline = "top";
-    const fitting = lines.filter(Boolean).slice(0, Math.floor((tall - 6) / (size * 1.25)));
-    if (look[1]) {
-      to.fillStyle = look[0];
-      to.fillRect(x, y, wide, fitting.length * size * 1.25 + 8);
-    }
-    to.fillStyle = inkOn(look[0]);
-    fitting.forEach((words, line) => to.fillText(words, x + 4, y + 5 + line * size * 1.25));
-    to.restore();
   }
 
   showLegend() {
@@ -394,19 +247,19 @@ class Book {
   }
 
   frameOf(index) {
-    return Math.min(this.cells.first + index * 2 ** this.shownPlan.shift, this.frames - 1);
+    return Math.min(this.cells.first + index * 2 ** this.shownPlan.shift, this.parts.frames - 1);
   }
 
   describe(index) {
     const { shift } = this.shownPlan;
     const fold = this.foldOf(index);
     if (fold) return `${count(fold.all, "free frame")} from 0x${fold.base.toString(16)} to 0x${(fold.base + BigInt(fold.all) * PAGE).toString(16)}, folded; choose them to see each`;
-    const owner = this.cells.owners[index];
-    const whose = owner >= 0 ? ` of ${this.page.machine.spaces[owner]?.name}` : "";
-    const pa = `0x${this.address(this.frameOf(index)).toString(16)}`;
-    if (!shift) return `${pa}: ${NAMES[this.cells.roles[index]]}${whose}`;
-    const others = NAMES.filter((_, role) => this.cells.present[index] >> role & 1 && role !== this.cells.roles[index]);
-    return `${2 ** shift} frames from ${pa}: ${others.length ? "mostly " : ""}${NAMES[this.cells.roles[index]]}${whose}${others.length ? `; also ${others.join(", ")}` : ""}`;
+    const owner = this.ownerOf(index);
+    const whose = owner && ` of ${owner}`;
+    const pa = `0x${this.parts.address(this.frameOf(index)).toString(16)}`;
+    if (!shift) return `${pa}: ${this.roles[this.cells.roles[index]]}${whose}`;
+    const others = this.roles.filter((_, role) => this.cells.present[index] >> role & 1 && role !== this.cells.roles[index]);
+    return `${2 ** shift} frames from ${pa}: ${others.length ? "mostly " : ""}${this.roles[this.cells.roles[index]]}${whose}${others.length ? `; also ${others.join(", ")}` : ""}`;
   }
 
   point(event) {
@@ -418,7 +271,7 @@ class Book {
     fill(this.said, this.describe(index));
     clearTimeout(this.waiting);
     if (!this.shownPlan.shift && !this.foldOf(index) && event.pointerType === "mouse") {
-      const word = `0x${this.address(this.frameOf(index)).toString(16)}`;
+      const word = `0x${this.parts.address(this.frameOf(index)).toString(16)}`;
       this.waiting = setTimeout(() => this.showFrame(word, true).catch(() => null), HOVER);
     }
   }
@@ -438,17 +291,17 @@ class Book {
 
   select(number) {
     const { first, rows, row } = this.plan;
-    const bounded = Math.min(Math.max(number, 0), this.frames - 1);
+    const bounded = Math.min(Math.max(number, 0), this.parts.frames - 1);
     let at = first;
     const line = 2 ** row;
     if (bounded < at) at = Math.floor(bounded / line) * line;
     if (bounded >= at + rows * line) at = (Math.floor(bounded / line) - rows + 1) * line;
-    const fold = this.plan.folded || this.folding.hidden ? "" : "no"; // the book does not fold under the hand
-    this.go({ sel: `0x${this.address(bounded).toString(16)}`, at: this.word(at), row, fold }, true);
+    const fold = this.plan.folded || !this.folds ? "" : "no"; // the book does not fold under the hand
+    this.go({ sel: `0x${this.parts.address(bounded).toString(16)}`, at: this.word(at), row, fold }, true);
   }
 
   word(number) {
-    const pa = this.address(Math.min(Math.max(number, 0), this.frames - 1));
+    const pa = this.parts.address(Math.min(Math.max(number, 0), this.parts.frames - 1));
     return pa === null ? "" : `0x${pa.toString(16)}`;
   }
 
@@ -484,10 +337,10 @@ class Book {
   jump(event) {
     const { row, rows, columns, largest } = this.shownPlan;
     const { parts, frames } = this.stripCells;
-    const pa = this.address(Math.floor((event.offsetX / this.strip.clientWidth) * frames), parts);
-    if (!this.isShown(pa, this.parts)) return this.go({ fold: "no", row: "", at: "", sel: `0x${pa.toString(16)}` });
+    const pa = new Parts(parts).address(Math.min(Math.floor((event.offsetX / this.strip.clientWidth) * frames), frames - 1));
+    if (!this.parts.isShown(pa)) return this.go({ fold: "no", row: "", at: "", sel: `0x${pa.toString(16)}` });
     const zoomed = row === largest ? Math.min(row, Math.floor(Math.log2(columns))) : row;
-    return this.go({ row: zoomed, at: this.word(this.number(pa) - Math.floor(rows / 2) * 2 ** zoomed) });
+    return this.go({ row: zoomed, at: this.word(this.parts.number(pa) - Math.floor(rows / 2) * 2 ** zoomed) });
   }
 
   key(event) {
@@ -501,7 +354,7 @@ class Book {
     else if (event.key === "-") this.zoom(1);
     else if (event.key === "0") this.go({ row: "", at: "", sel: this.page.state().sel }, true);
     else if (event.key === "Home") this.select(0);
-    else if (event.key === "End") this.select(this.frames - 1);
+    else if (event.key === "End") this.select(this.parts.frames - 1);
     else if (event.key === "PageUp") this.select(from - rows * 2 ** row);
     else if (event.key === "PageDown") this.select(from + rows * 2 ** row);
     else return;
