@@ -69,19 +69,23 @@ def book(page: Page, frame: str) -> list[float]:
 def folding(page: Page) -> None:
     """Unfold the free memory by the box, fold it, and unfold it by a link to a frame that is folded away."""
     go(page, "#view=book")
-    settled(
-        page, "document.querySelector('.scale').textContent.includes('free frames folded away')", "a book is folded"
-    )
+    settled(page, "document.querySelector('.scale').textContent.includes('free frames folded')", "a book is folded")
     folded = page.text_content(".scale")
     page.focus("#fold")
     page.keyboard.press("Space")
-    settled(page, "!document.querySelector('.scale').textContent.includes('folded away')", "the box unfolds it")
+    settled(page, "!document.querySelector('.scale').textContent.includes('folded')", "the box unfolds it")
     page.keyboard.press("Space")
     settled(page, f"document.querySelector('.scale').textContent === {folded!r}", "and folds it again")
     hidden = "0x81000000"
     go(page, f"#view=book&sel={hidden}")
     settled(page, "!document.getElementById('fold').checked", "a link to a frame that is folded away shows it")
     settled(page, f"document.querySelector('.card h2').textContent.includes('{hidden}')", "and its card")
+    page.focus("canvas.cells")
+    page.keyboard.press("0")
+    settled(page, "document.querySelector('.scale').textContent.includes('a row is 4 MiB')", "0 shows all of RAM")
+    page.focus("#fold")
+    page.keyboard.press("Space")
+    settled(page, f"document.querySelector('.scale').textContent === {folded!r}", "the box folds the book about it")
 
 
 def _middle(page: Page, selector: str) -> tuple[float, float]:

@@ -137,6 +137,9 @@ def test_memory_in_pieces_is_read_as_far_as_the_first_goes(tmp_path):
     found, remarks, *_ = read(Source("pieces", pieces), fake.path)
     assert found.free_range == (page_up(END), KERNBASE + half)
     assert any("in one piece" in remark for remark in remarks)
+    assert any("kmem.freelist leads on to" in remark for remark in remarks), remarks
+    assert found.pools is None, "the rest of the list was not read"
+    assert not {one.rule for one in check(found, choose()).findings} & {"PB102", "PB113"}
     assert sum(Ledger(found).counts().values()) == len(data) // PAGE
 
 

@@ -84,7 +84,7 @@ def read(
         raise BadTarget(
             f"the kernel's image ends at {free[0]:#x}, and memory at {free[1]:#x}: there is no RAM after it"
         )
-    lists = pools(memory, layout.heads, free, remarks)
+    lists = pools(memory, layout.heads, free, view.mapped, remarks)
     witnesses = lambda: spaces.witnesses(lambda: free_sample(memory, lists, free))  # noqa: E731
     tallied = find_counts(memory, kernel, layout, witnesses, free, remarks)
     areas = named_frames(memory, kernel, layout)

@@ -47,10 +47,14 @@ Addresses = npt.NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class KernelTable:
-    """The kernel's table as it is: where RAM ends by it, its devices, and the virtual pages it maps, ascending."""
+    """The kernel's table as it is: where RAM ends by it, its devices, and the virtual pages it maps, ascending.
+
+    Of RAM up to ``mapped`` only what is below ``physstop`` was read in one piece, and is looked at.
+    """
 
     table: AddressSpace | None
     physstop: int
+    mapped: int
     devices: tuple[Area, ...]
     vas: Addresses
     sizes: Addresses
@@ -73,23 +77,23 @@ def kernel_table(memory: Memory, kernel: KernelFile, fmt: Format, remark: Remark
             "kernel_pagetable is 0: the kernel has not made its page table yet; if that stays so, it may be built for "
             "more RAM than it was given, which is QEMU's -m"
         )
-        return KernelTable(None, end, (), nothing, nothing)
+        return KernelTable(None, end, end, (), nothing, nothing)
     try:
         table = AddressSpace(memory, root, fmt)
         found = scan(table, max(LEAST_LIMIT, 2 * (end - kernel.start >> PAGE_SHIFT)))
     except TooManyMappings as error:
         remark(f"the kernel's page table cannot be listed: {error}")
-        return KernelTable(table, end, (), nothing, nothing)
+        return KernelTable(table, end, end, (), nothing, nothing)
     except PagebookError as error:
         remark(f"kernel_pagetable is {root:#x}, and no table can be there: {error}")
-        return KernelTable(None, end, (), nothing, nothing)
+        return KernelTable(None, end, end, (), nothing, nothing)
     mappings, runs = found.mappings, merge(found.runs(), ignore=0xFF)
     image = page_up(kernel.symbols["end"])
     identity = runs[runs["va"] == runs["pa"]]
-    stop = end
+    mapped = stop = end
     over = identity[(identity["va"] <= U64(image)) & (identity["va"] + identity["size"] > U64(image))]
     if len(over):
-        stop = max(int(over["va"][0] + over["size"][0]), _seen_end(identity, root, image, end))
+        mapped = stop = max(int(over["va"][0] + over["size"][0]), _seen_end(identity, root, image, end))
         if stop > end:
             remark(
                 f"the kernel maps RAM up to {stop:#x}, and the memory that was read goes in one piece to {end:#x}: "
@@ -104,7 +108,7 @@ def kernel_table(memory: Memory, kernel: KernelFile, fmt: Format, remark: Remark
     below = identity[identity["va"] < U64(kernel.start)]
     places = zip(below["va"].tolist(), (below["va"] + below["size"]).tolist(), strict=True)
     devices = [part for start, stop in places for part in _devices(start, stop, memory)]
-    return KernelTable(table, stop, tuple(devices), mappings["va"], mappings["size"])
+    return KernelTable(table, stop, mapped, tuple(devices), mappings["va"], mappings["size"])
 
 
 def _seen_end(identity: Rows, root: int, image: int, end: int) -> int:
@@ -133,8 +137,10 @@ def word(memory: Memory, pa: int, size: int = 8) -> int:
         return 0
 
 
-def pools(memory: Memory, heads: tuple[Head, ...], free: tuple[int, int], remark: Remark) -> tuple[Pool, ...] | None:
-    """The free lists; None, with a remark, when the kernel has none that pagebook knows."""
+def pools(
+    memory: Memory, heads: tuple[Head, ...], free: tuple[int, int], mapped: int, remark: Remark
+) -> tuple[Pool, ...] | None:
+    """The free lists; None, with a remark, when there is none that pagebook knows, or one leads on in unread RAM."""
     if not heads:
         remark(
             "the kernel has no free list of frames that pagebook knows (a global struct run *, or a member of that "
@@ -144,6 +150,10 @@ def pools(memory: Memory, heads: tuple[Head, ...], free: tuple[int, int], remark
     found = []
     for head in heads:
         first = word(memory, head.address)
+        after = _after(memory, first, free) if mapped > free[1] else 0
+        if free[1] <= after < mapped and not after & PAGE_MASK:
+            remark(f"{head.name} leads on to {after:#x}, beyond what was read in one piece: free frames are not known")
+            return None
         sample = follow(memory, first, free, SAMPLE)
         found.append(Pool(head.name, first, _frame_bytes(memory, head.name, sample, remark)))
     return tuple(found)
@@ -156,6 +166,12 @@ def follow(memory: Memory, pa: int, free: tuple[int, int], most: int) -> list[in
         listed.append(pa)
         pa = word(memory, pa)
     return listed
+
+
+def _after(memory: Memory, first: int, free: tuple[int, int]) -> int:
+    """Where a list leads behind the last of its frames that is in the range; 0 at its end."""
+    listed = follow(memory, first, free, free[1] - free[0] >> PAGE_SHIFT)
+    return word(memory, listed[-1]) if listed else first
 
 
 def _frame_bytes(memory: Memory, name: str, sample: list[int], remark: Remark) -> int:

@@ -13,6 +13,7 @@ const LEAST_CELL = 8; // CSS pixels
 const TALLEST = 96;
 const STRIP = 26; // height of the strip that shows all of RAM
 const MOST_CELLS = 8192;
+const ALL = "all"; // the row of the largest cells with which all of RAM is seen
 const NOTCH = 40; // pixels that the wheel rolls before it counts
 const HOVER = 90; // milliseconds before a frame that is pointed at is asked for
 
@@ -38,14 +39,14 @@ class Book {
     const button = (words, label, click) => el("button", { type: "button", "aria-label": label, title: label, click }, words);
     this.by = el("select", { id: "by", change: () => this.go({ by: this.by.value }) },
       el("option", { value: "role" }, "role"), el("option", { value: "owner" }, "owner"));
-    this.fold = el("input", { type: "checkbox", id: "fold", change: () => this.go({ fold: this.fold.checked ? "" : "no", row: "", at: "" }) });
+    this.fold = el("input", { type: "checkbox", id: "fold", change: () => this.foldOrNot() });
     this.folding = el("label", { class: "tick" }, this.fold, "Fold free memory");
     this.scale = el("output", { class: "scale" });
     this.element = el("section", { class: "book", "aria-label": "Book" },
       el("div", { class: "leaf" },
         el("div", { class: "controls" },
           button("−", "Zoom out", () => this.zoom(1)), button("+", "Zoom in", () => this.zoom(-1)),
-          button("All of RAM", "Show all of RAM", () => this.go({ row: "", at: "" })),
+          button("All of RAM", "Show all of RAM", () => this.go({ row: ALL, at: "" })),
           button("▲", "Back a screen", () => this.turn(-1)), button("▼", "On a screen", () => this.turn(1)),
           el("label", {}, "Colour by ", this.by), this.folding, this.scale),
         this.strip, this.canvas, this.said,
@@ -73,10 +74,21 @@ class Book {
 
   /** Whether the book is folded: unless the link says not to, or names a frame that would not be seen. */
   isFolded({ fold, sel }) {
-    if (fold === "no" || !this.folds) return false;
+    return fold !== "no" && this.folds && !this.isFoldedAway(sel);
+  }
+
+  /** Whether a word names a frame that a folded book does not show. */
+  isFoldedAway(word) {
     const whole = new Parts(this.page.machine.parts);
-    const number = whole.parse(sel);
-    return number === null || new Parts(this.page.machine.folded).isShown(whole.address(number));
+    const number = whole.parse(word);
+    return number !== null && !new Parts(this.page.machine.folded).isShown(whole.address(number));
+  }
+
+  /** Fold or unfold, as the box says; what is folded away is chosen no more. */
+  foldOrNot() {
+    const { sel } = this.page.state();
+    if (!this.fold.checked) this.go({ fold: "no", row: ALL, at: "" });
+    else this.go({ fold: "", row: ALL, at: "", sel: this.isFoldedAway(sel) ? "" : sel });
   }
 
   /** Whether anything of this machine can be folded. */
@@ -132,6 +144,7 @@ class Book {
         from: plan.first, to: plan.first + plan.rows * 2 ** plan.row, cells: plan.rows * plan.columns, folded: plan.folded ? "1" : "",
       });
       if (!found) return undefined;
+      if (this.key_) fill(this.said); // what was pointed at is elsewhere now
       this.cells = found;
       this.parts = new Parts(found.parts);
       this.key_ = key;
@@ -201,8 +214,8 @@ class Book {
     }).paint();
     this.showLegend();
     const { row, shift, first } = this.shownPlan;
-    const away = this.parts.folds().reduce((sum, { all, frames }) => sum + all - frames, 0);
-    this.scale.textContent = `${shift ? `a cell is ${count(2 ** shift, "frame")}, ${sized(2n ** BigInt(shift) * PAGE)}` : "a cell is a frame"}; a row is ${sized(2n ** BigInt(row) * PAGE)}; from 0x${this.parts.address(first).toString(16)}${away ? `; ${count(away, "free frame")} folded away` : ""}`;
+    const away = this.parts.folds().reduce((sum, { all }) => sum + all, 0);
+    this.scale.textContent = `${shift ? `a cell is ${count(2 ** shift, "frame")}, ${sized(2n ** BigInt(shift) * PAGE)}` : "a cell is a frame"}; a row is ${sized(2n ** BigInt(row) * PAGE)}; from 0x${this.parts.address(first).toString(16)}${away ? `; ${count(away, "free frame")} folded` : ""}`;
   }
 
   paintStrip() {
@@ -278,6 +291,7 @@ class Book {
 
   unpoint() {
     this.place = "";
+    fill(this.said);
     clearTimeout(this.waiting);
     if (this.pointed) this.showFrame(this.page.state().sel).catch(() => null);
   }
@@ -311,7 +325,8 @@ class Book {
     if (!this.shownPlan) return;
     const row = Math.min(Math.max(plan.row + by, 0), plan.largest);
     if (row === plan.row) return;
-    const focus = index !== null ? this.frameOf(index) : plan.selected ?? plan.first + Math.floor(plan.rows / 2) * 2 ** plan.row;
+    const seen = plan.selected !== null && plan.selected >= plan.first && plan.selected < plan.first + plan.rows * 2 ** plan.row;
+    const focus = index !== null ? this.frameOf(index) : seen ? plan.selected : plan.first + Math.floor(plan.rows / 2) * 2 ** plan.row;
     const share = index !== null ? Math.floor(index / this.shownPlan.columns) / this.shownPlan.rows : 0.5;
     const next = this.lay({ ...this.page.state(), row: String(row), at: "" });
     const at = Math.floor(focus / 2 ** row) - Math.floor(share * next.rows);
@@ -352,7 +367,7 @@ class Book {
     if (event.key in moves) this.select(selected === null ? first : from + moves[event.key]);
     else if (event.key === "+" || event.key === "=") this.zoom(-1);
     else if (event.key === "-") this.zoom(1);
-    else if (event.key === "0") this.go({ row: "", at: "", sel: this.page.state().sel }, true);
+    else if (event.key === "0") this.go({ row: ALL, at: "" }, true);
     else if (event.key === "Home") this.select(0);
     else if (event.key === "End") this.select(this.parts.frames - 1);
     else if (event.key === "PageUp") this.select(from - rows * 2 ** row);

@@ -5,6 +5,8 @@ import { count, sized } from "./dom.js";
 import { filling, inkOn, ofRole } from "./paint.js";
 import { PAGE } from "./parts.js";
 
+const LEAST_WORDS = 7; // CSS pixels
+
 /** The context of a canvas that is cleared, in CSS pixels. */
 export function cleared(canvas, width, height) {
   const ratio = devicePixelRatio || 1;
@@ -96,10 +98,10 @@ export class Sheet {
     }
     const words = `${count(all, "free frame")}, ${sized(BigInt(all) * PAGE)}`;
     const [left, right] = top === bottom ? [(start % columns) * cell, ((stop - 1) % columns + 1) * cell] : [0, width];
-    const size = parseFloat(getComputedStyle(this.canvas).fontSize) * 0.9;
+    const size = Math.min(parseFloat(getComputedStyle(this.canvas).fontSize) * 0.9, (bottom - top + 1) * tall * 0.75);
     to.font = `${size}px system-ui, sans-serif`;
     const wide = to.measureText(words).width + size;
-    if (wide > right - left || (bottom - top + 1) * tall < size * 1.3) return;
+    if (wide > right - left || size < LEAST_WORDS) return;
     const [x, y] = [(left + right) / 2, ((top + bottom + 1) * tall - gap) / 2];
     to.fillStyle = colour;
     to.fillRect(x - wide / 2, y - size * 0.65, wide, size * 1.3);
