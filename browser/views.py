@@ -166,7 +166,7 @@ def refused(page: Page) -> None:
     go(page, "#view=walk&trap=panic%3A+mappages%3A+remap")
     settled(
         page,
-        "document.getElementById('said').textContent.includes('a valid leaf stands there')",
+        "document.getElementById('told').textContent.includes('a valid leaf stands there')",
         "a panic is told about",
     )
     go(page, "#view=book&sel=0x80000000")

@@ -28,6 +28,18 @@ def test_ctrl_c_ends_with_status_130_and_one_line(monkeypatch: pytest.MonkeyPatc
         assert answer.err.strip() == "pagebook: interrupted"
 
 
+def test_ctrl_c_while_the_command_line_is_loaded_is_one_line_too(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pagebook"],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "pagebook: interrupted\n")
+
+
 def test_ctrl_c_while_saving_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

@@ -94,5 +94,5 @@ def test_every_program_that_the_model_loads_has_its_source_beside_it() -> None:
 
 
 def test_the_command_is_there_under_its_name() -> None:
-    assert PROJECT["project"]["scripts"] == {"pagebook": "pagebook.cli:main"}
+    assert PROJECT["project"]["scripts"] == {"pagebook": "pagebook.__main__:main"}
     assert (ROOT / "src" / "pagebook" / "py.typed").exists()

@@ -148,6 +148,17 @@ def test_file_names_are_those_of_where_it_was_started(tmp_path: Path):
     assert (one.file("kernel/kernel"), one.file("/k")) == (None, "/k")
 
 
+def test_what_runs_is_the_kernels_file_or_else_the_folder(tmp_path: Path):
+    entry(tmp_path, 5, ["q", *XV6.split()], cwd=Path("/home/a/xv6"))
+    entry(tmp_path, 6, ["q", "-m", "1G"], cwd=Path("/home/b"))
+    entry(tmp_path, 7, ["q", *XV6.split()])
+    assert [one.runs for one in running(tmp_path)] == [
+        "/home/a/xv6/kernel/kernel",
+        "what was started in /home/b",
+        "kernel/kernel",
+    ]
+
+
 def test_the_only_qemu_of_the_user_is_chosen_and_any_for_root(tmp_path: Path):
     entry(tmp_path, 5, ["q", *XV6.split()], uid=7, cwd=Path("/home/a/xv6"))
     entry(tmp_path, 6, ["q", "-m", "1G"], uid=8)

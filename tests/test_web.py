@@ -336,6 +336,10 @@ def test_a_trap_is_explained_as_the_verb_does(app, looks):
     nobody = api(app, "fault", "trap=scause+0xf+sepc+0x7000+stval+0x10")
     assert (nobody["fits"], nobody["access"]) == (False, None)
     assert ask(app, "/api/fault", "trap=hello").status == 400
+    panic = api(app, "fault", "trap=xv6+boots+panic:+mappages:+remap")
+    assert (panic["printed"], panic["access"]) == ("panic: mappages: remap", None)
+    assert [one["label"] for one in panic["told"]] == ["fault", "likely"]
+    assert panic["told"][0]["words"] == "a valid leaf stands there already"
     assert "no fault of an address" in ask(app, "/api/fault", "trap=scause+2+stval+0").data["error"]
 
 

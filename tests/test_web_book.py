@@ -15,7 +15,7 @@ from pagebook.machine import Machine
 from pagebook.memory import Memory, Region
 from pagebook.targets import ModelOptions, opened
 from pagebook.web.app import make_app
-from pagebook.web.book import BLOCK_SHIFT, FOLDS, LEAST_FOLD_SHIFT, MOST_CELLS, SEVERAL, Book, Part
+from pagebook.web.book import BLOCK_SHIFT, FOLDS, LEAST_FOLD_SHIFT, MOST_CELLS, RESTING, SEVERAL, Book, Folding, Part
 from pagebook.web.looks import Looks
 from test_web import PORT, TOKEN, api, ask
 
@@ -93,6 +93,25 @@ def test_a_folded_book_leaves_out_free_frames_only_and_says_how_many(regions):
     longest = max(len(list(run)) if kind == Role.FREE else 0 for kind, run in groupby(folded.role.tolist()))
     block = max(1 << LEAST_FOLD_SHIFT, len(book) // FOLDS)
     assert longest < 7 * block * len(regions), "no long run of free frames is left"
+
+
+def test_what_was_in_use_a_moment_ago_is_not_folded_yet():
+    folding = Folding()
+    size = 40 << LEAST_FOLD_SHIFT
+    book = lambda used: Book(  # noqa: E731
+        [Part(0x8000_0000, size, size)],
+        np.where(np.isin(np.arange(size) >> LEAST_FOLD_SHIFT, used), Role.USER, Role.FREE).astype(np.uint8),
+        np.zeros(size, np.int32),
+    )
+    quiet = folding.fold(book([0, 39]), 0.0)
+    assert quiet.parts == book([0, 39]).folded().parts, "what is free at first is folded at once"
+    taken = folding.fold(book([0, 20, 39]), 10.0)
+    assert taken.number(0x8000_0000 + (20 << LEAST_FOLD_SHIFT + 12)) is not None
+    for now in (11.0, 10.0 + RESTING - 1):
+        assert folding.fold(book([0, 39]), now).parts == taken.parts, "given back, and not folded"
+    assert folding.fold(book([0, 39]), 10.0 + RESTING).parts == quiet.parts
+    other = Book([Part(0x9000_0000, size, size)], book([]).role, book([]).owner)
+    assert folding.fold(other, 10.0 + RESTING).parts == other.folded().parts, "another machine begins anew"
 
 
 def test_a_book_in_which_little_is_free_is_not_folded():

@@ -9,14 +9,18 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from contextlib import nullcontext
 
 import pytest
 
 from pagebook.cli import hosting
 from pagebook.errors import BadTarget
-from pagebook.targets import ModelOptions, opened
+from pagebook.examples import rules_machine
+from pagebook.targets import ModelOptions, Target, opened
+from pagebook.web import looks as looks_room
 from pagebook.web import serving
 from pagebook.web.looks import Looks
+from test_web import Moving
 
 MODEL = {"ram": 4 << 20, "nproc": 8}
 
@@ -141,6 +145,30 @@ def test_without_a_browser_the_user_is_told_to_open_the_link(monkeypatch, capsys
     monkeypatch.setattr(serving, "serve", lambda looks, listening, told: told("http://127.0.0.1:1/#token=t"))
     hosting.host("xv6", MODEL, "127.0.0.1", 0, browser=True)
     assert "no browser could be opened; open the link in one" in capsys.readouterr().err
+
+
+def test_only_the_guest_that_was_started_again_is_followed(monkeypatch):
+    monkeypatch.setattr(looks_room, "LEAST_PAUSE", 0.0)
+    monkeypatch.setattr(looks_room, "SHARE", 0)
+    machine = rules_machine()
+    guests = [Moving(machine) for _ in range(3)]
+    names = ["/a/kernel", "/b/kernel", "/a/kernel"]
+    targets = iter([Target("qemu", one.look, live=True, runs=name) for one, name in zip(guests, names, strict=True)])
+    monkeypatch.setattr(hosting, "opened", lambda words, model: nullcontext(next(targets)))
+    said = []
+
+    def serve(looks, listening, told):
+        guests[0].lost = True
+        for _ in range(3):
+            looks.now()
+            said.append((looks.trouble, looks.target.look.__self__))
+
+    monkeypatch.setattr(serving, "serve", serve)
+    hosting.host("qemu", {}, "127.0.0.1", 0, browser=False)
+    (_, first), (other, kept), (nothing, last) = said
+    assert (first, kept, last) == (guests[0], guests[0], guests[2])
+    assert "another, /b/kernel, and not /a/kernel; to see it, start 'pagebook serve qemu' again" in other
+    assert nothing == ""
 
 
 SLOW = """

@@ -1,6 +1,17 @@
-"""``python -m pagebook`` is the command line."""
+"""The command line's start, also as ``python -m pagebook``: Ctrl-C is one sentence from the first import on."""
 
-from pagebook.cli import main
+import sys
+
+
+def main() -> None:
+    """Load the command line, and run it."""
+    try:
+        from pagebook.cli import main as run
+    except KeyboardInterrupt:
+        sys.stderr.write("pagebook: interrupted\n")
+        sys.exit(130)
+    run()
+
 
 if __name__ == "__main__":
     main()

@@ -166,10 +166,15 @@ def _panic(text: str) -> str | None:
     return names[-1] if names else None
 
 
+def panic_alone(text: str) -> str | None:
+    """The last panic that is known, of `PANICS`, in a text without a trap."""
+    return None if _CAUSE.search(text) else _panic(text)
+
+
 def read_trap(text: str) -> Trap:
     """The last trap that is printed in ``text``, among whatever else is there; BadAddress where there is none."""
     causes = deque(_CAUSE.finditer(text), maxlen=2)
-    if not causes and (panic := _panic(text)):
+    if panic := panic_alone(text):
         when, what = PANICS[panic]
         raise BadAddress(f"panic: {panic} is no trap, so there is no address to look at: {when}; look for {what}")
     if not causes:

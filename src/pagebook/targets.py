@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from weakref import WeakSet
 
 from pagebook.errors import BadTarget
@@ -72,7 +73,8 @@ class Target:
     user, added to by every look; ``paused`` has the one that says why the guest stood still at the last look, if it did
     and it was not we who stopped it.  ``careful`` is a look that takes more time, to have free lists whole.  ``whole``
     raises BadFile when what earlier looks gave must be read no more.  ``boot`` boots the model afresh; what it is given
-    is called with the machine before anything runs in it.
+    is called with the machine before anything runs in it.  ``runs`` is what a guest runs, as one that is started again
+    does: its kernel's file where that is known.
     """
 
     name: str
@@ -84,6 +86,7 @@ class Target:
     careful: Callable[[], Machine] | None = None
     whole: Callable[[], object] = lambda: None
     boot: Callable[[Powered], Kernel] | None = None
+    runs: str = ""
 
     def settled(self) -> Machine:
         """A look in which the free lists are whole, for questions about all frames; with a remark if there is none.
@@ -184,9 +187,9 @@ def opened(
     if target == EXAMPLES:
         yield Target(EXAMPLES, rules_machine)
         return
-    with opened_source(target, progress) as (look, live, frozen):
+    with opened_source(target, progress) as found:
         guest = GuestOptions(options.kernel, guest.satps, guest.roots, guest.offsets)
-        yield _as_machine(target, look, live, frozen, guest, progress)
+        yield _as_machine(target, found, guest, progress)
 
 
 def _only_the_kernel(target: str, options: ModelOptions) -> None:
@@ -199,14 +202,17 @@ def _only_the_kernel(target: str, options: ModelOptions) -> None:
         )
 
 
-def _as_machine(
-    name: str,
-    look: Callable[[], Source | Machine],
-    live: bool,
-    frozen: Callable[[], AbstractContextManager[None]],
-    guest: GuestOptions,
-    progress: Progress | None,
-) -> Target:
+class Outside(NamedTuple):
+    """Bytes that are not ours: how to look at them, whether they move, how to stop that; what runs there, if known."""
+
+    look: Callable[[], Source | Machine]
+    live: bool = False
+    frozen: Callable[[], AbstractContextManager[None]] = nullcontext
+    runs: str = ""
+
+
+def _as_machine(name: str, outside: Outside, guest: GuestOptions, progress: Progress | None) -> Target:
+    look, live = outside.look, outside.live
     remarks: list[str] = []
     paused: list[str] = []
 
@@ -241,17 +247,15 @@ def _as_machine(
         return found
 
     if live:
-        return Target(name, machine, live, frozen, remarks, paused, lambda: machine(RESTLESS))
-    return Target(name, machine, live, frozen, remarks, whole=look)
+        careful = partial(machine, RESTLESS)
+        return Target(name, machine, live, outside.frozen, remarks, paused, careful, runs=outside.runs)
+    return Target(name, machine, remarks=remarks, whole=look)
 
 
 def _read(source: Source, guest: GuestOptions, progress: Progress | None, restless: int = 0) -> Reading:
     """What runs there, and all that is to be said of it."""
     found = read_guest(source, guest, progress, restless)
     return found._replace(remarks=source.remarks + found.remarks)
-
-
-Outside = tuple[Callable[[], Source | Machine], bool, Callable[[], AbstractContextManager[None]]]
 
 
 @contextmanager
@@ -262,7 +266,7 @@ def opened_source(target: str, progress: Progress | None = None) -> Iterator[Out
 
         qemu = Qemu.find(target)
         try:
-            yield qemu.look, True, qemu.frozen
+            yield Outside(qemu.look, True, qemu.frozen, qemu.runs)
         finally:
             qemu.close()
         return
@@ -282,7 +286,7 @@ def opened_source(target: str, progress: Progress | None = None) -> Iterator[Out
             file.whole()
         return found
 
-    yield look, False, nullcontext
+    yield Outside(look)
 
 
 @contextmanager
@@ -292,6 +296,6 @@ def source_of(target: str, progress: Progress | None = None) -> Iterator[Source]
         machine = open_target(target, None, progress)
         yield Source(machine.name, machine.memory, machine.harts)
         return
-    with opened_source(target, progress) as (look, _, _):
-        found = look()
+    with opened_source(target, progress) as outside:
+        found = outside.look()
         yield Source(found.name, found.memory, found.harts) if isinstance(found, Machine) else found

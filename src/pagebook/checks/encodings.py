@@ -175,6 +175,7 @@ RULES = (
     ),
     Rule(
         "PB009", "outside-memory", "A PTE must lead to memory or to a device.", Severity.ERROR,
-        "Look where the PPN comes from: an address without its shift, a freed table, a wrong PHYSTOP.", outside_memory,
+        "Look where the PPN comes from: an address without its shift, a freed table, a wrong PHYSTOP, RAM that a dump "
+        "leaves out.", outside_memory,
     ),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 
 import click
 
+from pagebook.cli import shown
 from pagebook.cli.opening import Model, opened, say
 from pagebook.errors import BadTarget
 from pagebook.targets import RUNNING, Target
@@ -35,9 +36,16 @@ def host(target: str, model: Model, address: str, port: int, browser: bool) -> N
             )
 
         def again() -> Target:
-            """The guest that the same words name now, where the one before has ended."""
+            """The guest that was started again, where the one before has ended; BadTarget for one of another kernel."""
             kept.close()
-            return kept.enter_context(opened(target, model))
+            now = kept.enter_context(opened(target, model))
+            if now.runs != found.runs:
+                kept.close()
+                raise BadTarget(
+                    f"the guest that runs now is another, {now.runs}, and not {found.runs}; to see it, start 'pagebook "
+                    f"serve {shown(target)}' again"
+                )
+            return now
 
         moves = found.live and not model.get("freeze")
         looks = Looks(found, moves, again if moves and not target.startswith(BY_PID) else None)

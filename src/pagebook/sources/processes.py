@@ -93,6 +93,12 @@ class Process:
         except OSError:
             return None
 
+    @property
+    def runs(self) -> str:
+        """What it was started with, which one that is started again has too: the kernel's file, or where it was."""
+        kernel = self.options.kernel and self.file(self.options.kernel)
+        return kernel or self.options.kernel or f"what was started in {self.cwd or 'a folder that is not known'}"
+
     def file(self, name: str) -> str | None:
         """A file name of its command line, as we can open it; None for a relative one when `cwd` is not known."""
         cwd = None if Path(name).is_absolute() else self.cwd

@@ -53,6 +53,7 @@ class Qemu:
         self._silent: str | None = None  # why no monitor answers; none is asked again, but to freeze
         self.kernel = kernel_of(process) if process else None
         self._no_kernel = why_no_kernel(process) if process else ""
+        self.runs = process.runs if process and not must else ""  # whatever is behind its monitor is meant
         with self._monitor() as monitor:
             self._ram = find_ram(process, monitor, self.kernel)
             if self._ram.monitor:

@@ -21,7 +21,7 @@ from pagebook.faults import explain_fault
 from pagebook.ledger import NOBODY, Role
 from pagebook.machine import Machine, Names, Space
 from pagebook.mmu import Extensions, Kind, Mmu
-from pagebook.printed import is_trap, read_trap
+from pagebook.printed import PANICS, is_trap, panic_alone, read_trap
 from pagebook.sv import FORMATS, RWX, Format, Satp, V, decode_satp, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, parse_address
 from pagebook.views import access as views
@@ -319,9 +319,12 @@ def _shape(fmt: Format) -> Json:
 
 
 def fault(seen: Seen, query: Query) -> Json:
-    """What explains the trap that a kernel printed: what is told of it and, where there is one, the access."""
+    """What explains the trap or panic that a kernel printed: what is told of it and, where there is one, the access."""
     look = seen.now()
-    asked = read_trap(query.text("trap"))
+    text = query.text("trap")
+    if panic := panic_alone(text):
+        return {"generation": look.generation, **_panic(panic)}
+    asked = read_trap(text)
     mmu = Mmu(look.machine.memory, _extensions(query))
     found = explain_fault(look.machine, mmu, asked.printed, None, asked.priv, model=seen.tape)
     return {
@@ -333,6 +336,13 @@ def fault(seen: Seen, query: Query) -> Json:
         if found.named
         else None,
     }
+
+
+def _panic(name: str) -> Json:
+    """What is known of a panic, which is no access."""
+    when, look_for = PANICS[name]
+    told = (views.Told("fault", when), views.Told("likely", look_for))
+    return {"printed": f"panic: {name}", "told": [one._asdict() for one in told], "fits": False, "access": None}
 
 
 def checks(seen: Seen, query: Query) -> Json:

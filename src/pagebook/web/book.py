@@ -4,11 +4,12 @@ Frames are numbered through all regions, in order of address and without the hol
 counted once for blocks of frames, so that a view of all of RAM adds up blocks and not frames.
 
 A book may be folded: of each long run of free frames only the first ones are left, and a machine that has hardly begun
-to use its memory is seen in large cells.
+to use its memory is seen in large cells.  While a guest runs, what it gave back a moment ago is not folded yet.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ LEAST_FOLD_SHIFT = 8  # a fold begins and ends at multiples of this many frames 
 FOLDS = 128  # into how many parts a large RAM is divided where folds begin and end
 FOLD_PARTS = 4  # how many of them a fold has at least
 SHOWN_SHIFT = 2  # a fold shows the frames of one part, divided by this power of two
+RESTING = 60.0  # seconds that a part has to be free before it is folded, where it was seen in use
 
 
 class Cells(NamedTuple):
@@ -79,15 +81,28 @@ class Book:
             before += frames
         return None
 
-    def folded(self) -> Book:
-        """The book without most of its free frames, where many follow each other; itself where none do."""
-        shift = max(LEAST_FOLD_SHIFT, (len(self) // FOLDS).bit_length() - 1)
+    def free_parts(self) -> npt.NDArray[np.bool_]:
+        """Of each whole part of RAM, in order of address, whether all of its frames are free."""
+        shift = self._part_shift
+        free = [
+            (role[: len(role) >> shift << shift].reshape(-1, 1 << shift) == Role.FREE).all(axis=1)
+            for role in self._roles()
+        ]
+        return np.concatenate(free or [np.empty(0, np.bool_)])
+
+    def folded(self, foldable: npt.NDArray[np.bool_] | None = None) -> Book:
+        """The book without most of its free frames, where many follow each other; itself where none do.
+
+        ``foldable`` says of each of `free_parts` whether it may be folded; without it all may that are free.
+        """
+        shift = self._part_shift
+        foldable = self.free_parts() if foldable is None else foldable
         parts: list[Part] = []
         kept: list[slice] = []
-        before = 0
+        before = done = 0
         for base, frames, _ in self.parts:
             at = 0
-            for start, stop in _free_runs(self.role[before : before + frames], shift):
+            for start, stop in _long_runs(foldable[done : done + (frames >> shift)], shift):
                 shown = 1 << shift - SHOWN_SHIFT
                 parts += [Part(base + (at << PAGE_SHIFT), start - at, start - at)] if start > at else []
                 parts.append(Part(base + (start << PAGE_SHIFT), shown, stop - start))
@@ -97,9 +112,22 @@ class Book:
                 parts.append(Part(base + (at << PAGE_SHIFT), frames - at, frames - at))
                 kept.append(slice(before + at, before + frames))
             before += frames
+            done += frames >> shift
         if parts == self.parts:
             return self
         return Book(parts, _joined([self.role[one] for one in kept]), _joined([self.owner[one] for one in kept]))
+
+    @property
+    def _part_shift(self) -> int:
+        """The frames of a part of RAM, as a power of two; folds begin and end where parts do."""
+        return max(LEAST_FOLD_SHIFT, (len(self) // FOLDS).bit_length() - 1)
+
+    def _roles(self) -> Iterator[npt.NDArray[np.uint8]]:
+        """The roles of the frames of each part of the book."""
+        before = 0
+        for part in self.parts:
+            yield self.role[before : before + part.frames]
+            before += part.frames
 
     def cells(self, first: int, stop: int, most: int) -> Cells:
         """The frames [first, stop) in at most ``most`` cells, each as small as that allows, the first one aligned.
@@ -134,11 +162,29 @@ class Book:
         return counts, *_extremes(self._least[low:high], self._most[low:high], shift - BLOCK_SHIFT)
 
 
-def _free_runs(role: npt.NDArray[np.uint8], shift: int) -> list[tuple[int, int]]:
-    """The runs [start, stop) of free frames that are at least `FOLD_PARTS` whole parts of ``1 << shift`` frames."""
-    parts = len(role) >> shift
-    free = (role[: parts << shift].reshape(parts, 1 << shift) == Role.FREE).all(axis=1)
-    edges = np.flatnonzero(np.diff(free, prepend=False, append=False)).reshape(-1, 2)
+class Folding:
+    """How the books of one machine are folded, look by look: what was in use a moment ago is left unfolded.
+
+    So a book that is looked at grows when its machine takes memory, and does not change its size at every look.
+    """
+
+    def __init__(self) -> None:
+        self._used: npt.NDArray[np.float64] = np.empty(0)  # when each part was last seen in use
+        self._base: list[int] = []
+
+    def fold(self, book: Book, now: float) -> Book:
+        """The book as it is ``now``, in seconds of a clock that never goes back, folded."""
+        free = book.free_parts()
+        bases = [part.base for part in book.parts]
+        if len(self._used) != len(free) or self._base != bases:
+            self._used, self._base = np.where(free, -np.inf, now), bases
+        self._used[~free] = now
+        return book.folded(free & (now - self._used >= RESTING))
+
+
+def _long_runs(foldable: npt.NDArray[np.bool_], shift: int) -> list[tuple[int, int]]:
+    """The frames [start, stop) of runs of at least `FOLD_PARTS` such parts of ``1 << shift`` frames."""
+    edges = np.flatnonzero(np.diff(foldable, prepend=False, append=False)).reshape(-1, 2)
     return [(int(start) << shift, int(stop) << shift) for start, stop in edges if stop - start >= FOLD_PARTS]
 
 

@@ -24,7 +24,7 @@ from pagebook.machine import Machine
 from pagebook.targets import TORN, Target
 from pagebook.views import changes
 from pagebook.views.text import Line
-from pagebook.web.book import Book
+from pagebook.web.book import Book, Folding
 
 LEAST_PAUSE = 0.25  # seconds between two looks
 SHARE = 4  # and that many times as long as the last one took
@@ -39,9 +39,10 @@ SERVE_AGAIN = "for one that is started again, start 'pagebook serve qemu'"
 class Look:
     """A machine as it was once, and what is worked out from it when somebody asks."""
 
-    def __init__(self, machine: Machine, generation: int) -> None:
+    def __init__(self, machine: Machine, generation: int, folding: Folding | None = None) -> None:
         self.machine = machine
         self.generation = generation
+        self._folding = folding or Folding()
         self._lock = threading.RLock()
 
     @cached_property
@@ -54,7 +55,7 @@ class Look:
 
     @cached_property
     def _folded(self) -> Book:
-        return self._book.folded()
+        return self._folding.fold(self._book, time.monotonic())
 
     @property
     def is_counted(self) -> bool:
@@ -130,7 +131,8 @@ class Looks:
         self.moves = moves
         self.tape = target.boot is not None
         self.trouble = ""
-        self._take(target, Look(target.settled(), 1))
+        self._folding = Folding()
+        self._take(target, Look(target.settled(), 1, self._folding))
         self._due = self._when_due(time.monotonic(), 0.0)
 
     def counting(self) -> threading.Thread:
@@ -186,17 +188,21 @@ class Looks:
         """A new look in the place of the kept one; at the guest that is there now, where the last one was lost."""
         if self._gone and self._again:
             found = self._again()
-            fresh = Look(found.settled(), self._kept.generation + 1)
-            _ = fresh.book
-            self._take(found, fresh)
+            self._folding = Folding()
+            self._take(found, self._counted(found))
         else:
             self.target.remarks.clear()  # what is so still is said again
-            fresh = Look(self.target.settled(), self._kept.generation + 1)
-            _ = fresh.book
+            fresh = self._counted(self.target)
             if self._kept.is_counted:  # what is counted only now is no more as it was
                 self._remember(compare(self._kept.ledger, fresh.ledger), fresh.generation)
             self._kept = fresh
         self._gone = self.trouble = ""
+
+    def _counted(self, target: Target) -> Look:
+        """The next look, with its books made."""
+        fresh = Look(target.settled(), self._kept.generation + 1, self._folding)
+        _ = fresh.folded
+        return fresh
 
     def _remember(self, found: Difference, generation: int) -> None:
         """Keep what changed, for some minutes."""

@@ -27,12 +27,10 @@ MOST_RAM = 1 << 30
 MOST_OPERATIONS = 64
 
 
-class Part(NamedTuple):
-    """An operation on the tape: what was done, the numbers of steps before and after it, of sentences before it."""
+class Driven(NamedTuple):
+    """An operation on the tape: what was done, and how many sentences of the story were told before it."""
 
     done: Done
-    first: int
-    stop: int
     told: int
 
 
@@ -68,15 +66,15 @@ class Tapes:
         self._lock = threading.RLock()
         self._kernel: Kernel | None = None
         self._recorder: Recorder | None = None
-        self._parts: list[Part] = []
+        self._driven: list[Driven] = []
         self._played: Played | None = None
 
     @contextmanager
-    def tape(self, operations: str) -> Iterator[tuple[Tape, list[Part], Kernel]]:
+    def tape(self, operations: str) -> Iterator[tuple[Tape, list[Driven], Kernel]]:
         """The tape with these operations after the boot, in nobody else's hands; BadTarget where one cannot be done."""
         with self._lock:
             recorder, kernel = self._with(words(operations))
-            yield recorder.tape, self._parts, kernel
+            yield recorder.tape, self._driven, kernel
 
     @contextmanager
     def at(self, operations: str, step: int | None) -> Iterator[Played]:
@@ -97,20 +95,19 @@ class Tapes:
     def _with(self, wanted: list[str]) -> tuple[Recorder, Kernel]:
         if len(wanted) > MOST_OPERATIONS:
             raise BadTarget(f"{len(wanted)} operations are more than a tape takes, {MOST_OPERATIONS}; start a new one")
-        done = [part.done.word for part in self._parts]
+        done = [one.done.word for one in self._driven]
         if self._recorder is None or self._kernel is None or done != wanted[: len(done)]:
             self._boot()
         assert self._recorder and self._kernel
         tape = self._recorder.tape
-        for word in wanted[len(self._parts) :]:
-            if self._parts and self._parts[-1].done.ended:
+        for word in wanted[len(self._driven) :]:
+            if self._driven and self._driven[-1].done.ended:
                 raise BadTarget("the kernel has panicked; nothing runs after that. Take the last operation back")
             tape.seek(len(tape))
             self._played = None
-            first, told = len(tape), len(tape.told)
-            done_now = drive(self._kernel, word)
+            told = len(tape.told)
+            self._driven.append(Driven(drive(self._kernel, word), told))
             self._recorder.settle()
-            self._parts.append(Part(done_now, first, len(tape), told))
         return self._recorder, self._kernel
 
     def _boot(self) -> None:
@@ -122,7 +119,7 @@ class Tapes:
                 f"a tape of {size_text(ram)} of RAM would be too long; serve the model with --ram 1G or less"
             )
         self._kernel = self._recorder = self._played = None
-        self._parts = []
+        self._driven = []
         made: list[Recorder] = []
         self._kernel = self._target.boot(lambda k: made.append(Recorder.on(k)))
         self._recorder = made[0]

@@ -11,7 +11,7 @@ from pagebook.sv import SV39
 from pagebook.views import tape as views
 from pagebook.web.answers import Json, Query
 from pagebook.web.looks import Looks
-from pagebook.web.tapes import Part, Tapes
+from pagebook.web.tapes import Driven, Tapes
 from pagebook.xv6.driving import OPERATIONS
 from pagebook.xv6.kernel import Kernel, State
 from pagebook.xv6.tape import Kind, Tape
@@ -21,14 +21,14 @@ MOST_STEPS = 256
 
 def tape(tapes: Tapes, query: Query) -> Json:
     """The story with the step at which each sentence was told, the operations done, and those that can be done now."""
-    with tapes.tape(query.text("ops", "")) as (found, parts, kernel):
+    with tapes.tape(query.text("ops", "")) as (found, driven, kernel):
         return {
             "steps": len(found),
             "told": [
                 {"steps": told.steps, "function": told.event.function, "text": told.event.text, "free": told.event.free}
                 for told in found.told
             ],
-            "parts": [_part(part) for part in parts],
+            "parts": [_part(one) for one in driven],
             "operations": [
                 {"name": one.name, "takes": one.takes, "idea": one.idea}
                 for one in OPERATIONS.values()
@@ -40,15 +40,13 @@ def tape(tapes: Tapes, query: Query) -> Json:
         }
 
 
-def _part(part: Part) -> Json:
-    done = part.done
+def _part(driven: Driven) -> Json:
+    done = driven.done
     return {
         "word": done.word,
         "outcome": done.outcome,
         "ended": done.ended,
-        "first": part.first,
-        "stop": part.stop,
-        "told": part.told,
+        "told": driven.told,
     }
 
 

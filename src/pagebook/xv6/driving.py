@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pagebook.errors import BadTarget, Panic
-from pagebook.units import Ambiguous, parse_address
+from pagebook.units import parse_address
 from pagebook.xv6.kalloc import kalloc
 from pagebook.xv6.kernel import Kernel, State
 from pagebook.xv6.proc import exit as exit_
@@ -78,16 +78,16 @@ def _become(k: Kernel, name: str, pid: str) -> None:
 
 def _number(what: str, text: str) -> int:
     try:
-        sign, digits = (-1, text[1:]) if text.startswith("-") else (1, text)
-        return sign * parse_address(digits)
-    except Ambiguous as error:
-        raise BadTarget(f"{what}: {error}") from None
+        return int(text, 0)
     except ValueError:
-        raise BadTarget(f"{what}: {text[:20]!r} is no number") from None
+        raise BadTarget(f"{what}: {text[:20]!r} is no number; write it as 4096 or 0x1000") from None
 
 
 def _address(text: str) -> int:
-    found = _number("the address", text)
+    try:
+        found = parse_address(text)
+    except ValueError as error:
+        raise BadTarget(f"the address: {error}") from None
     if not 0 <= found < 1 << 64:
         raise BadTarget(f"{text} is no 64-bit address")
     return found

@@ -33,6 +33,7 @@ class Book {
       wheel: (event) => this.wheel(event), click: (event) => this.choose(event), dblclick: (event) => this.zoom(-2, this.at(event)),
       pointermove: (event) => this.point(event), pointerleave: () => this.unpoint(), keydown: (event) => this.key(event),
     });
+    this.sheets = el("div", {}, this.canvas);
     this.said = el("p", { id: "book-said", class: "said", role: "status", "aria-live": "polite" });
     this.legend = el("ul", { class: "legend", "aria-label": "What the colours mean" });
     this.card = el("aside", { class: "card", "aria-label": "The frame" });
@@ -49,8 +50,8 @@ class Book {
           button("All of RAM", "Show all of RAM", () => this.go({ row: ALL, at: "" })),
           button("▲", "Back a screen", () => this.turn(-1)), button("▼", "On a screen", () => this.turn(1)),
           el("label", {}, "Colour by ", this.by), this.folding, this.scale),
-        this.strip, this.canvas, this.said,
-        el("p", { id: "book-keys", class: "hint" }, "Arrow keys choose a cell, + and − zoom, Page Up and Page Down turn, 0 shows all of RAM. The wheel zooms, with Shift it turns."),
+        this.strip, this.sheets, this.said,
+        el("p", { id: "book-keys", class: "hint" }, "Arrow keys choose a cell, Enter unfolds a band, + and − zoom, Page Up and Page Down turn, 0 shows all of RAM. The wheel zooms, with Shift it turns."),
         this.legend),
       this.card);
     this.cells = null;
@@ -136,8 +137,9 @@ class Book {
     const plan = this.lay(state);
     const key = [plan.folded, plan.first, plan.row, plan.rows, plan.columns].join();
     this.plan = plan;
-    this.folding.hidden = !this.folds;
-    this.fold.checked = plan.folded;
+    this.folding.hidden = !this.folds && !this.page.machine.live; // a guest may have something to fold at its next look
+    this.fold.disabled = !this.folds;
+    this.fold.checked = this.folds ? plan.folded : state.fold !== "no";
     if (!this.page.machine.frames) return fill(this.said, "This machine has no memory that can be shown.");
     if (key !== this.key_ || !this.cells) {
       const found = await this.asking("book", {
@@ -149,6 +151,7 @@ class Book {
       this.parts = new Parts(found.parts);
       this.key_ = key;
     }
+    this.keepHeight(plan);
     this.shownPlan = plan;
     await this.showStrip(plan);
     this.repaint();
@@ -158,6 +161,14 @@ class Book {
     }
     this.selectedWord = state.sel;
     return undefined;
+  }
+
+  /** What is below the cells stays where it is while a guest that is followed takes and gives back memory. */
+  keepHeight({ folded, width, row, rows, tall }) {
+    const scale = `${folded} ${width} ${row}`;
+    this.height = Math.max(scale === this.heightOf ? this.height : 0, rows * tall);
+    this.heightOf = scale;
+    this.sheets.style.minHeight = `${this.height}px`;
   }
 
   /** No frame is shown where the link names none. */
@@ -245,7 +256,7 @@ class Book {
     const entries = this.by.value === "role"
       ? machine.roles.filter((role) => role.frames).map((role) => [ofRole(role.name), `${role.name} `, role.frames.toLocaleString("en")])
       : [...new Set(this.cells.owners)].sort((one, other) => one - other).slice(0, 40).map((owner) =>
-        [ofOwner(owner), owner === -1 ? "no address space" : owner === -2 ? "several" : machine.spaces[owner]?.name ?? "?", ""]);
+        [ofOwner(owner), owner === -1 ? "of no address space: free, the kernel's image, shared" : owner === -2 ? "several" : machine.spaces[owner]?.name ?? "?", ""]);
     onChange(this.legend, entries, () => fill(this.legend, entries.map(([look, name, number]) =>
       el("li", {}, swatch(look), name, el("span", { class: "dim" }, number)))));
   }
@@ -272,7 +283,7 @@ class Book {
     const pa = `0x${this.parts.address(this.frameOf(index)).toString(16)}`;
     if (!shift) return `${pa}: ${this.roles[this.cells.roles[index]]}${whose}`;
     const others = this.roles.filter((_, role) => this.cells.present[index] >> role & 1 && role !== this.cells.roles[index]);
-    return `${2 ** shift} frames from ${pa}: ${others.length ? "mostly " : ""}${this.roles[this.cells.roles[index]]}${whose}${others.length ? `; also ${others.join(", ")}` : ""}`;
+    return `A cell of ${2 ** shift} frames from ${pa}: ${others.length ? "mostly " : ""}${this.roles[this.cells.roles[index]]}${whose}${others.length ? `; also ${others.join(", ")}` : ""}`;
   }
 
   point(event) {
@@ -299,8 +310,12 @@ class Book {
   choose(event) {
     const index = this.at(event);
     const fold = index === null ? null : this.foldOf(index);
-    if (fold) this.go({ fold: "no", row: "", at: "", sel: `0x${fold.base.toString(16)}` });
+    if (fold) this.unfold(fold);
     else if (index !== null) this.select(this.frameOf(index));
+  }
+
+  unfold(fold) {
+    this.go({ fold: "no", row: "", at: "", sel: `0x${fold.base.toString(16)}` });
   }
 
   select(number) {
@@ -363,8 +378,11 @@ class Book {
     const { columns, shift, selected, first, row, rows } = this.plan;
     const cell = 2 ** shift;
     const from = selected ?? first;
+    const fold = selected === null ? undefined : this.parts.foldAt(selected); // a band is one step of an arrow key
     const moves = { ArrowLeft: -cell, ArrowRight: cell, ArrowUp: -cell * columns, ArrowDown: cell * columns };
-    if (event.key in moves) this.select(selected === null ? first : from + moves[event.key]);
+    if (event.key in moves && fold) this.select(moves[event.key] < 0 ? fold.first - 1 : fold.first + fold.frames);
+    else if (event.key in moves) this.select(selected === null ? first : from + moves[event.key]);
+    else if (event.key === "Enter" && fold) this.unfold(fold);
     else if (event.key === "+" || event.key === "=") this.zoom(-1);
     else if (event.key === "-") this.zoom(1);
     else if (event.key === "0") this.go({ row: ALL, at: "" }, true);

@@ -25,11 +25,12 @@ export function checksView(page) {
   async function show(state) {
     await tell(state);
     const found = await ask("checks");
-    const now = JSON.stringify([found.findings, found.more, found.blind]);
+    const past = page.machine.trouble ? "When it was seen last: " : "";
+    const now = JSON.stringify([past, found.findings, found.more, found.blind]);
     if (now === key) return;
     key = now;
     const total = found.findings.length + Object.values(found.more).reduce((sum, more) => sum + more, 0);
-    fill(head, total
+    fill(head, past, total
       ? `${count(total, "finding")} by ${count(found.rules.length, "rule")}.`
       : `Nothing is wrong: ${count(found.rules.length, "rule")} asked of ${found.machine}, none is broken.`);
     fill(list, found.findings.map((one) => finding(page, found, one)),

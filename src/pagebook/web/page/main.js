@@ -137,7 +137,7 @@ async function look() {
   $("when").textContent = state.t === undefined ? "✕ End of the tape" : `✕ Step ${Number(state.t).toLocaleString("en")}`;
   const { name, guest, live } = page.machine;
   $("machine").title = name;
-  $("machine").textContent = [name, guest && guest !== name ? guest : ""].filter(Boolean).join(" · ");
+  $("machine").textContent = [name.replace(/^(qemu \d+) .*/, "$1"), guest && guest !== name ? guest : ""].filter(Boolean).join(" · "); // without a kernel's path
   $("follow").hidden = !live;
   showFollowing();
 }
@@ -160,7 +160,7 @@ function isOther(before) {
 }
 
 function showFollowing() {
-  const ended = page.machine?.trouble ? "✕ Not seen now: pause" : "● Live: pause";
+  const ended = page.machine?.trouble ? "✕ Lost: pause" : "● Live: pause";
   $("follow").textContent = page.following ? ended : "○ Paused: follow";
   $("follow").setAttribute("aria-pressed", String(page.following));
 }

@@ -260,7 +260,7 @@ class Tape {
     this.stop();
     const word = [name, this.pid.value, ...given].join(".");
     const ops = [this.ops, word].filter(Boolean).join(",");
-    if (word.includes(",")) return this.refused(name, "a comma stands between operations, and in none");
+    if (word.includes(",")) return this.refused(name, "numbers are written without a comma, as 4096 or 0x1000");
     if (ops.length > LONGEST) return this.refused(name, "the tape is full, for a link holds no more operations. Take some back, or start anew");
     try {
       await ask("tape", { ops, t: "" });

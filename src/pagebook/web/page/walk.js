@@ -30,8 +30,8 @@ class Walk {
     const label = (words, field) => el("label", {}, el("span", {}, words), field);
     this.form = el("form", { class: "access", submit: (event) => { event.preventDefault(); this.submit(); } },
       label("Space", this.space), label("Address", this.va), label("Access", this.access), label("Privilege", this.priv), label("Bytes", this.size),
-      tick("sum", "SUM"), tick("mxr", "MXR"),
-      el("details", {}, el("summary", {}, "The hart"), HART.map(([name, words]) => tick(name, words))),
+      tick("sum", "SUM: S may use U pages"), tick("mxr", "MXR: X pages can be read"),
+      el("details", {}, el("summary", {}, "What the hart has"), HART.map(([name, words]) => tick(name, words))),
       el("button", { type: "submit", class: "main" }, "Walk"));
     this.lines = el("textarea", { id: "walk-trap", rows: "3", spellcheck: "false", placeholder: PRINTED });
     this.crash = el("details", { class: "crash" }, el("summary", {}, "A crash? Paste what the kernel printed"),
