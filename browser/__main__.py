@@ -147,7 +147,13 @@ def core(drive: Drive, folder: Path) -> None:
             views.spaces(page, "init")
             views.walk(page, "init", "0x0", "store", fault=True)
             views.changes(page)
-        drive.look(at, "core", {"checks": "#view=checks", "lost": f"#view=book&sel={lost:#x}"})
+        drive.look(
+            at, "core",
+            {
+                "checks": "#view=checks", "lost": f"#view=book&sel={lost:#x}", "spaces": "#view=spaces&space=init",
+                "walk": "#view=walk&space=init&va=0x0&access=store", "time": "#view=time",
+            },
+        )  # fmt: skip
 
 
 def guest(drive: Drive, folder: Path) -> None:

@@ -86,6 +86,20 @@ def folding(page: Page) -> None:
     page.focus("#fold")
     page.keyboard.press("Space")
     settled(page, f"document.querySelector('.scale').textContent === {folded!r}", "the box folds the book about it")
+    _across_the_band(page)
+
+
+def _across_the_band(page: Page) -> None:
+    """The arrow keys step over what is folded, and Enter unfolds it."""
+    before, band, behind = "0x800ff000", "0x80100000", "0x87f00000"
+    go(page, f"#view=book&sel={before}")
+    settled(page, f"document.querySelector('.card h2').textContent.includes('{before}')", "the frame before the band")
+    page.focus("canvas.cells")
+    for key, sel in (("Right", band), ("Right", behind), ("Left", "0x8013f000"), ("Left", before), ("Right", band)):
+        page.keyboard.press(f"Arrow{key}")
+        settled(page, f"location.hash.includes('sel={sel}')", f"the arrow goes to {sel}")
+    page.keyboard.press("Enter")
+    settled(page, "!document.getElementById('fold').checked", "Enter unfolds the band")
 
 
 def _middle(page: Page, selector: str) -> tuple[float, float]:

@@ -5,7 +5,7 @@
 import { latest } from "./api.js";
 import { count, el, fill, onChange, sized } from "./dom.js";
 import { frameCard } from "./frame.js";
-import { ofOwner, ofRole, swatch } from "./paint.js";
+import { ofOwner, ofRole, ofUnowned, swatch } from "./paint.js";
 import { PAGE, Parts } from "./parts.js";
 import { Sheet, cleared } from "./sheet.js";
 
@@ -14,6 +14,9 @@ const TALLEST = 96;
 const STRIP = 26; // height of the strip that shows all of RAM
 const MOST_CELLS = 8192;
 const ALL = "all"; // the row of the largest cells with which all of RAM is seen
+const NOBODY = -1; // as the owner of a cell, and what the server says for several
+const SEVERAL = -2;
+const UNOWNED = -3; // the kind of what nobody owns and has role 0; others are below
 const NOTCH = 40; // pixels that the wheel rolls before it counts
 const HOVER = 90; // milliseconds before a frame that is pointed at is asked for
 
@@ -203,9 +206,15 @@ class Book {
     return this.page.machine.spaces[this.cells.owners[index]]?.name ?? "";
   }
 
-  look(cells, index) {
-    if (this.by.value === "owner") return ofOwner(cells.owners[index]);
-    return ofRole(this.roles[cells.roles[index]]);
+  /** A number for what each cell is painted as: its role, or its owner and, where it has none, its role once more. */
+  kinds({ roles, owners }) {
+    return this.by.value === "owner" ? owners.map((owner, at) => (owner === NOBODY ? UNOWNED - roles[at] : owner)) : roles;
+  }
+
+  /** Colour and pattern of a kind. */
+  look(kind) {
+    if (this.by.value !== "owner") return ofRole(this.roles[kind]);
+    return kind <= UNOWNED ? ofUnowned(this.roles[UNOWNED - kind]) : ofOwner(kind);
   }
 
   /** Paint with the next frame, once however often it is asked for. */
@@ -220,8 +229,8 @@ class Book {
     if (!this.cells || !this.shownPlan) return;
     this.paintStrip();
     new Sheet(this.canvas, this.shownPlan, {
-      cells: this.cells, parts: this.parts, byOwner: this.by.value === "owner", roles: this.roles,
-      look: (index) => this.look(this.cells, index), ownerOf: (index) => this.ownerOf(index),
+      cells: this.cells, parts: this.parts, kinds: this.kinds(this.cells), byOwner: this.by.value === "owner", roles: this.roles,
+      look: (kind) => this.look(kind), ownerOf: (index) => this.ownerOf(index),
     }).paint();
     this.showLegend();
     const { row, shift, first } = this.shownPlan;
@@ -236,8 +245,8 @@ class Book {
     const to = cleared(this.strip, width, STRIP);
     const step = (2 ** cells.shift / cells.frames) * width;
     const colours = new Map();
-    (this.by.value === "owner" ? cells.owners : cells.roles).forEach((kind, index) => {
-      if (!colours.has(kind)) colours.set(kind, this.look(cells, index)[0]);
+    this.kinds(cells).forEach((kind, index) => {
+      if (!colours.has(kind)) colours.set(kind, this.look(kind)[0]);
       to.fillStyle = colours.get(kind);
       to.fillRect(index * step, 4, step + 0.5, STRIP - 8);
     });
@@ -255,8 +264,8 @@ class Book {
     const machine = this.page.machine;
     const entries = this.by.value === "role"
       ? machine.roles.filter((role) => role.frames).map((role) => [ofRole(role.name), `${role.name} `, role.frames.toLocaleString("en")])
-      : [...new Set(this.cells.owners)].sort((one, other) => one - other).slice(0, 40).map((owner) =>
-        [ofOwner(owner), owner === -1 ? "of no address space: free, the kernel's image, shared" : owner === -2 ? "several" : machine.spaces[owner]?.name ?? "?", ""]);
+      : [...new Set(this.kinds(this.cells))].sort((one, other) => (one < 0) - (other < 0) || Math.abs(one) - Math.abs(other)).slice(0, 40).map((kind) =>
+        [this.look(kind), kind <= UNOWNED ? this.roles[UNOWNED - kind] : kind === SEVERAL ? "several" : machine.spaces[kind]?.name ?? "?", ""]);
     onChange(this.legend, entries, () => fill(this.legend, entries.map(([look, name, number]) =>
       el("li", {}, swatch(look), name, el("span", { class: "dim" }, number)))));
   }

@@ -23,9 +23,14 @@ export function ofRole(name) {
   return (isDark() ? DARK : LIGHT)[name] ?? ["#888888", ""];
 }
 
-/** Colour and pattern of an owner by the number of its space; of nobody, and of several. */
+/** Colour and pattern of what no space owns, by its role. */
+export function ofUnowned(role) {
+  if (role === "free" || role === "unknown") return ofRole(role);
+  return [isDark() ? "#9aa1ad" : "#6d7079", ofRole(role)[1]];
+}
+
+/** Colour and pattern of an owner by the number of its space; of several. */
 export function ofOwner(number) {
-  if (number === -1) return ofRole("free");
   if (number === -2) return [isDark() ? "#6b7280" : "#b9b4a8", "rising"];
   return [OWNERS[number % OWNERS.length], PATTERNS[Math.floor(number / OWNERS.length) % PATTERNS.length]];
 }

@@ -31,9 +31,9 @@ function* alike(kinds, columns) {
 }
 
 export class Sheet {
-  /** On a canvas by a plan: the `cells` that the server gave, in `parts` of the book, by owner or by role; with names and looks. */
-  constructor(canvas, plan, { cells, parts, byOwner, roles, look, ownerOf }) {
-    Object.assign(this, { canvas, plan, cells, parts, byOwner, roles, look, ownerOf });
+  /** On a canvas by a plan: the `cells` that the server gave, in `parts` of the book, and the kind of each, by owner or by role; with names, and the look of a kind. */
+  constructor(canvas, plan, { cells, parts, kinds, byOwner, roles, look, ownerOf }) {
+    Object.assign(this, { canvas, plan, cells, parts, kinds, byOwner, roles, look, ownerOf });
     this.gap = plan.cell >= 24 ? 2 : plan.cell >= 6 ? 1 : 0;
     this.to = cleared(canvas, plan.width, plan.rows * plan.tall);
   }
@@ -47,7 +47,7 @@ export class Sheet {
   paint() {
     const { rows, columns, cell, tall, shift, selected } = this.plan;
     const { to, gap, cells } = this;
-    this.paintRuns(this.byOwner ? cells.owners : cells.roles);
+    this.paintRuns(this.kinds);
     for (let column = 1; gap && column < columns; column++) to.clearRect(column * cell - gap, 0, gap, rows * tall);
     for (const fold of this.parts.folds()) this.paintFold(fold);
     if (!shift && cell >= 44) cells.roles.forEach((_, index) => this.parts.foldAt(cells.first + index) || this.paintWords(index));
@@ -61,7 +61,7 @@ export class Sheet {
     const fillings = new Map();
     for (const [start, end] of alike(kinds, columns)) {
       const kind = kinds[start];
-      if (!fillings.has(kind)) fillings.set(kind, filling(to, this.look(start)));
+      if (!fillings.has(kind)) fillings.set(kind, filling(to, this.look(kind)));
       to.fillStyle = fillings.get(kind);
       const [x, y] = this.place(start);
       to.translate(x, y); // patterns begin anew
@@ -137,7 +137,7 @@ export class Sheet {
     const { to, gap, cells } = this;
     const [x, y] = this.place(index);
     const [wide, tall] = [this.plan.cell - gap, this.plan.tall - gap];
-    const [colour, pattern] = this.look(index);
+    const [colour, pattern] = this.look(this.kinds[index]);
     const lines = [`0x${this.parts.address(cells.first + index).toString(16)}`, this.roles[cells.roles[index]], this.ownerOf(index)];
     const size = Math.min(Math.max(wide / 9, 8), 15);
     to.save();

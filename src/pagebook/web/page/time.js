@@ -33,7 +33,7 @@ function changesView(page) {
     const found = await asking("changes");
     if (!found) return undefined;
     const told = found.changes.length ? `${count(found.changes.length, "change")} seen` : "Nothing has changed";
-    head.textContent = `${told} since this guest is followed, ${ago(found.since)}; kept for five minutes. What comes and goes between two looks is not seen.`;
+    head.textContent = `${told}; this guest was first looked at ${ago(found.since)}. A change is kept for five minutes; what comes and goes between two looks is not seen.`;
     const shown = new Map([...list.children].map((one) => [one.dataset.generation, one]));
     fill(list, found.changes.map((one) => {
       const item = shown.get(String(one.generation)) ?? change(one);
@@ -56,7 +56,7 @@ function lineOf(line) {
 }
 
 function ago(seconds) {
-  if (seconds < 1.5) return "now";
+  if (seconds < 1.5) return "just now";
   return seconds < 90 ? `${Math.round(seconds)} s ago` : `${Math.round(seconds / 60)} min ago`;
 }
 

@@ -7,7 +7,7 @@ import { count, el, fill, onChange, pasted } from "./dom.js";
 
 const ACCESSES = ["load", "store", "fetch", "amo"];
 const PRIVILEGES = [["", "usual"], ["U", "user"], ["S", "supervisor"], ["M", "machine"]];
-const HART = [["svade", "Svade: A and D are software's"], ["svnapot", "Svnapot: 64 KiB pages"], ["svpbmt", "Svpbmt: memory types"], ["svrsw60t59b", "Svrsw60t59b: two more bits for software"]];
+const TICKS = [["sum", "SUM: S may use U pages"], ["mxr", "MXR: X pages can be read"], ["svade", "Svade: A and D are software's"], ["svnapot", "Svnapot: 64 KiB pages"], ["svpbmt", "Svpbmt: memory types"], ["svrsw60t59b", "Svrsw60t59b: two more bits for software"]];
 const PRINTED = "usertrap(): unexpected scause 0xf pid=3\n            sepc=0xc stval=0x2fb0";
 const TOLD = { pid: "The pid", code: "The instruction", not: "Not", also: "Also", but: "But", then: "What next", fault: "Why", likely: "Usually" };
 const PACE = 1200; // milliseconds a step, when it plays
@@ -27,11 +27,11 @@ class Walk {
     this.access = choice("access", ACCESSES.map((name) => [name, name]));
     this.priv = choice("priv", PRIVILEGES);
     this.size = choice("size", ["", "1", "2", "4", "8"].map((number) => [number, number || "usual"]));
+    this.more = el("details", {}, el("summary", {}, "SUM, MXR, extensions"), TICKS.map(([name, words]) => tick(name, words)));
     const label = (words, field) => el("label", {}, el("span", {}, words), field);
     this.form = el("form", { class: "access", submit: (event) => { event.preventDefault(); this.submit(); } },
       label("Space", this.space), label("Address", this.va), label("Access", this.access), label("Privilege", this.priv), label("Bytes", this.size),
-      tick("sum", "SUM: S may use U pages"), tick("mxr", "MXR: X pages can be read"),
-      el("details", {}, el("summary", {}, "What the hart has"), HART.map(([name, words]) => tick(name, words))),
+      this.more,
       el("button", { type: "submit", class: "main" }, "Walk"));
     this.lines = el("textarea", { id: "walk-trap", rows: "3", spellcheck: "false", placeholder: PRINTED });
     this.crash = el("details", { class: "crash" }, el("summary", {}, "A crash? Paste what the kernel printed"),
@@ -108,7 +108,8 @@ class Walk {
     this.access.value = ACCESSES.includes(state.access) ? state.access : "load";
     this.priv.value = ["U", "S", "M"].includes(state.priv) ? state.priv : "";
     this.size.value = ["1", "2", "4", "8"].includes(state.size) ? state.size : "";
-    for (const name of ["sum", "mxr", ...HART.map(([one]) => one)]) this.form.querySelector(`#walk-${name}`).checked = state[name] === "1";
+    for (const [name] of TICKS) this.form.querySelector(`#walk-${name}`).checked = state[name] === "1";
+    this.more.open ||= TICKS.some(([name]) => state[name] === "1");
   }
 
   query(state) {
@@ -119,7 +120,7 @@ class Walk {
 
   submit() {
     const ticked = (name) => (this.form.querySelector(`#walk-${name}`).checked ? "1" : "");
-    const ticks = Object.fromEntries(["sum", "mxr", ...HART.map(([one]) => one)].map((name) => [name, ticked(name)]));
+    const ticks = Object.fromEntries(TICKS.map(([name]) => [name, ticked(name)]));
     const access = this.access.value === "load" ? "" : this.access.value;
     this.page.go({ view: "walk", space: this.space.value, va: this.va.value.trim(), access, priv: this.priv.value, size: this.size.value, ...ticks });
   }
