@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from pagebook.targets import (
     MOVED,
     TORN,
     ModelOptions,
+    Outside,
     Target,
     _as_machine,
     boot_model,
@@ -226,7 +226,7 @@ def following(fake: Fake, *looks: tuple[Memory, Memory]) -> Target:
     sources = iter(
         [Source("guest", first, kernel=path, live=True, again=lambda then=then: then) for first, then in looks]
     )
-    return _as_machine("guest", sources.__next__, True, nullcontext, GuestOptions(), None)
+    return _as_machine("guest", Outside(sources.__next__, live=True), GuestOptions(), None)
 
 
 @pytest.fixture
