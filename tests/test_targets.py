@@ -148,6 +148,7 @@ def test_what_is_said_of_a_guest_that_moves_is_what_two_looks_find(monkeypatch: 
     class Moving:
         find = classmethod(lambda cls, words: cls())
         frozen = close = staticmethod(lambda: None)
+        runs = "moving"
 
         def look(self) -> Source:
             return Source("moving", memory, (Hart(0, SV39.satp(0x8000_0000)),), live=True, remarks=next(looks))
