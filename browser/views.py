@@ -192,6 +192,18 @@ def refused(page: Page) -> None:
     settled(page, "document.getElementById('said').textContent.includes('no view')", "a view that is none is said")
 
 
+def figure(page: Page, hash: str, inside: str) -> None:
+    """Ask for the first figure of a part of a view: an image that the browser can draw, and a file to keep."""
+    go(page, hash)
+    page.locator(f"{inside} button.figure").first.click()
+    settled(page, "document.querySelector('dialog img')?.naturalWidth > 100", f"a figure is drawn of {inside}")
+    with page.expect_download() as kept:
+        page.click("dialog a[download]")
+    assert kept.value.suggested_filename.endswith(".svg"), "and can be kept"
+    page.keyboard.press("Escape")
+    settled(page, "!document.querySelector('dialog')", "Escape closes it")
+
+
 def checks(page: Page, rule: str | None, frame: str = "") -> None:
     """Nothing wrong; or a finding of this rule, whose story opens and whose way leads to the frame in the book."""
     page.locator("#tab-checks").click()

@@ -402,7 +402,7 @@ def test_hostile_names_are_text_and_have_room():
         tables.page_table(space, None),
         directories.directories(facts.walk(space, 0x1000)),
         cache.tlb(Mmu(machine.memory), space, Kind.LOAD, [0x1000]),
-        page.page(frames.owners(machine, (BASE + 8 * PAGE, BASE + 8 * PAGE + 1))),
+        page.page(frames.owners(Ledger(machine), (BASE + 8 * PAGE, BASE + 8 * PAGE + 1))),
     ]
     for figure in figures:
         svg = checked(figure.svg())

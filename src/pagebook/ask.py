@@ -19,6 +19,7 @@ from pagebook.decode import PteMeaning, decode_pte
 from pagebook.errors import BadTarget
 from pagebook.explain import Explanation, explain, regime_of
 from pagebook.guests.choosing import GuestOptions
+from pagebook.ledger import Ledger
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Extensions, Kind, Mmu
 from pagebook.sv import FORMATS
@@ -124,7 +125,7 @@ def owners(machine: Machine, pa: int | None = None, size: int = 1) -> Owners:
 
     As the verb, a ``pa`` that is no address in RAM is a frame's number if it can be.  BadTarget when nothing is there.
     """
-    return frames.owners(machine, None if pa is None else (pa, pa + size))
+    return frames.owners(Ledger(machine), None if pa is None else (pa, pa + size))
 
 
 def check(machine: Machine, select: Sequence[str] = (), ignore: Sequence[str] = ()) -> Report:

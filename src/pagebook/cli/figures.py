@@ -280,10 +280,11 @@ def page(frame: int, target: str, **model: Any) -> Drawing:  # noqa: ANN401
     """
     from pagebook.cli.opening import open_machine
     from pagebook.errors import OutsideMemory
+    from pagebook.ledger import Ledger
     from pagebook.views import frames
     from pagebook.views.svg import page as figure
 
-    found = frames.owners(open_machine(target, model, settled=True), (frame, frame + 1))
+    found = frames.owners(Ledger(open_machine(target, model, settled=True)), (frame, frame + 1))
     if not found.runs:
         raise OutsideMemory(f"no RAM is at {frame:#x}, so there is no page to draw; 'pagebook owners' says who maps it")
     return figure.page(found)

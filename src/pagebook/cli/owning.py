@@ -31,9 +31,10 @@ def owners(words: tuple[str, ...], as_json: bool, **model: Any) -> int:  # noqa:
     asked, target = _sorted(words)
     from pagebook.cli.opening import open_machine
     from pagebook.cli.output import print_json, print_lines
+    from pagebook.ledger import Ledger
     from pagebook.views import frames
 
-    found = frames.owners(open_machine(target, model, settled=True), asked)
+    found = frames.owners(Ledger(open_machine(target, model, settled=True)), asked)
     if as_json:
         print_json(frames.data(found))
     else:

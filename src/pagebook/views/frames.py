@@ -72,13 +72,13 @@ class Owners(Tabled):
         return Columns(OWNED, len(rows), made, frame_words(names), {"level": made[2] != Role.PAGE_TABLE})
 
 
-def owners(machine: Machine, asked: tuple[int, int] | None) -> Owners:
-    """The frames of ``machine``, or those that the physical range [start, stop) touches, and who maps them.
+def owners(ledger: Ledger, asked: tuple[int, int] | None) -> Owners:
+    """The frames of a machine, or those that the physical range [start, stop) touches, and who maps them.
 
     A number that is no address in RAM is a frame's number when that frame is in RAM.  BadTarget when no frame and no
     mapping is there.
     """
-    ledger = Ledger(machine)
+    machine = ledger.machine
     start, stop = (0, 1 << 64) if asked is None else _frames_meant(machine, *asked)
     runs = list(_runs(ledger, start, stop))
     if asked is None:

@@ -16,7 +16,7 @@ from pagebook import __version__
 from pagebook.checks.registry import BY_ID, RULES, page
 from pagebook.decode import FLAG_NAMES, decode_pte
 from pagebook.errors import BadAddress, BadTarget, PagebookError
-from pagebook.explain import areas_at, explain, regime_of
+from pagebook.explain import Explanation, areas_at, explain, regime_of
 from pagebook.faults import explain_fault
 from pagebook.ledger import NOBODY, Role
 from pagebook.machine import Machine, Names, Space
@@ -28,59 +28,12 @@ from pagebook.views import access as views
 from pagebook.views import data, facts, findings
 from pagebook.web.book import Book
 from pagebook.web.looks import Look, Seen
+from pagebook.web.query import Json, Query
 
-Json = dict[str, Any]
 MOST_USES = 200
 MOST_RUNS = 4000
 MOST_SYMBOLS = 16
 MOST_AREAS = 4000
-
-
-class Query:
-    """The parameters of a request, each asked for by name and kind; BadAddress or BadTarget for what is none."""
-
-    def __init__(self, given: Mapping[str, str]) -> None:
-        self._given = given
-
-    def has(self, name: str) -> bool:
-        """Whether it is given."""
-        return name in self._given
-
-    def text(self, name: str, default: str | None = None) -> str:
-        """A word; one without a default must be there."""
-        found = self._given.get(name, default)
-        if found is None:
-            raise BadTarget(f"the request needs {name}=")
-        return found
-
-    def address(self, name: str) -> int:
-        """An address, as people write them."""
-        word = self.text(name)
-        try:
-            found = parse_address(word)
-        except ValueError as error:
-            raise BadAddress(str(error)) from None
-        if not 0 <= found < 1 << 64:
-            raise BadAddress(f"{word} is no 64-bit address")
-        return found
-
-    def number(self, name: str, default: int) -> int:
-        """A whole number that is not negative."""
-        word = self.text(name, str(default))
-        if not (word.isascii() and word.isdecimal() and len(word) < 16):
-            raise BadAddress(f"{name}={word[:20]} is no whole number")
-        return int(word)
-
-    def flag(self, name: str) -> bool:
-        """Whether it is 1."""
-        return self.text(name, "0") == "1"
-
-    def one_of(self, name: str, words: Mapping[str, Any], default: str) -> Any:  # noqa: ANN401
-        """What one of these words stands for."""
-        word = self.text(name, default)
-        if word not in words:
-            raise BadTarget(f"{name} is one of {', '.join(words)}")
-        return words[word]
 
 
 def machine(seen: Seen, query: Query) -> Json:
@@ -226,7 +179,7 @@ def _symbols_in(symbols: Mapping[str, int], start: int, stop: int) -> list[str]:
 def space(seen: Seen, query: Query) -> Json:
     """One address space: its areas, its runs of mappings, and what no walk can use."""
     look = seen.now()
-    one = _space_of(seen, look, query, "name")
+    one = space_of(seen, look, query, "name")
     listed = facts.listing(one, facts.Filter())
     runs = list(islice(listed.runs(), MOST_RUNS + 1))
     return {
@@ -240,7 +193,7 @@ def space(seen: Seen, query: Query) -> Json:
     }
 
 
-def _space_of(seen: Seen, look: Look, query: Query, parameter: str = "space") -> Space:
+def space_of(seen: Seen, look: Look, query: Query, parameter: str = "space") -> Space:
     """The space that is asked for; BadTarget where there is none, or in a guest that moves no more."""
     name = query.text(parameter)
     try:
@@ -253,7 +206,7 @@ def _space_of(seen: Seen, look: Look, query: Query, parameter: str = "space") ->
 def table(seen: Seen, query: Query) -> Json:
     """The PTEs of the table at ``pa``, as one of ``level`` in ``space``: the values, and what each one is."""
     look = seen.now()
-    one = _space_of(seen, look, query)
+    one = space_of(seen, look, query)
     fmt = one.table.format
     level, pa = query.number("level", fmt.levels - 1), query.address("pa") & ~PAGE_MASK
     if level >= fmt.levels:
@@ -294,14 +247,19 @@ def _extensions(query: Query) -> Extensions:
 def walk(seen: Seen, query: Query) -> Json:
     """One access explained, step by step."""
     look = seen.now()
-    one = _space_of(seen, look, query)
+    found = explained(seen, look, query)
+    shape = _shape(found.space.table.format)
+    return {"generation": look.generation, **data.access(look.machine, found), **shape}
+
+
+def explained(seen: Seen, look: Look, query: Query) -> Explanation:
+    """The access that is asked for, and what it comes to."""
+    one = space_of(seen, look, query)
     kind = query.one_of("access", {kind.name.lower(): kind for kind in Kind}, "load")
     priv = query.one_of("priv", {"U": "U", "S": "S", "M": "M", "": None}, "")
     regime = regime_of(one, priv, query.flag("sum"), query.flag("mxr"))
     mmu = Mmu(look.machine.memory, _extensions(query))
-    va = query.address("va")
-    found = explain(mmu, one, regime, kind, va, query.number("size", 4 if kind is Kind.AMO else 1))
-    return {"generation": look.generation, **data.access(look.machine, found), **_shape(one.table.format)}
+    return explain(mmu, one, regime, kind, query.address("va"), query.number("size", 4 if kind is Kind.AMO else 1))
 
 
 def _shape(fmt: Format) -> Json:

@@ -17,14 +17,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pagebook.errors import PagebookError
-from pagebook.web import answers, taping
+from pagebook.web import answers, figures, taping
 from pagebook.web.gate import API, Gate
 from pagebook.web.looks import Looks, Seen
+from pagebook.web.query import Json, Query
 from pagebook.web.tapes import Tapes
 
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 INDEX = "index.html"
-Answer = Callable[[answers.Query], answers.Json]
+Answer = Callable[[Query], Json]
 
 
 def make_app(looks: Looks, address: str, port: int, token: str) -> Gate:
@@ -40,8 +41,8 @@ def _answers(looks: Looks) -> dict[str, Answer]:
     """What each path answers: of the target as it is now, or of the tape's machine where a question names a step."""
     tapes = Tapes(looks.target)
 
-    def at_its_time(answer: Callable[[Seen, answers.Query], answers.Json]) -> Answer:
-        def found(query: answers.Query) -> answers.Json:
+    def at_its_time(answer: Callable[[Seen, Query], Json]) -> Answer:
+        def found(query: Query) -> Json:
             if not query.has("ops") and not query.has("t"):
                 return answer(looks, query)
             with tapes.at(query.text("ops", ""), query.number("t", 0) if query.has("t") else None) as played:
@@ -49,7 +50,8 @@ def _answers(looks: Looks) -> dict[str, Answer]:
 
         return found
 
-    return {name: at_its_time(answer) for name, answer in answers.ANSWERS.items()} | {
+    at_any_time = answers.ANSWERS | {"figure": figures.figure}
+    return {name: at_its_time(answer) for name, answer in at_any_time.items()} | {
         "tape": lambda query: taping.tape(tapes, query),
         "steps": lambda query: taping.steps(tapes, query),
         "changes": lambda query: taping.changes(looks, query),
@@ -68,7 +70,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def _answering(answer: Answer) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            found = await asyncio.to_thread(answer, answers.Query(request.query_params))
+            found = await asyncio.to_thread(answer, Query(request.query_params))
         except PagebookError as error:
             return _json({"error": str(error)}, 400)
         return _json(found)

@@ -9,8 +9,8 @@ from typing import Any
 from pagebook.errors import BadAddress
 from pagebook.sv import SV39
 from pagebook.views import tape as views
-from pagebook.web.answers import Json, Query
 from pagebook.web.looks import Looks
+from pagebook.web.query import Json, Query
 from pagebook.web.tapes import Driven, Tapes
 from pagebook.xv6.driving import OPERATIONS
 from pagebook.xv6.kernel import Kernel, State

@@ -4,6 +4,7 @@
 
 import { latest } from "./api.js";
 import { count, el, fill, onChange, sized } from "./dom.js";
+import { figure } from "./figure.js";
 import { frameCard } from "./frame.js";
 import { ofOwner, ofRole, ofUnowned, swatch } from "./paint.js";
 import { PAGE, Parts } from "./parts.js";
@@ -55,7 +56,7 @@ class Book {
           el("label", {}, "Colour by ", this.by), this.folding, this.scale),
         this.strip, this.sheets, this.said,
         el("p", { id: "book-keys", class: "hint" }, "Arrow keys choose a cell, Enter unfolds a band, + and − zoom, Page Up and Page Down turn, 0 shows all of RAM. The wheel zooms, with Shift it turns."),
-        this.legend),
+        this.legend, el("p", {}, figure("Draw all of memory", { of: "memory" }))),
       this.card);
     this.cells = null;
     this.selectedWord = null;

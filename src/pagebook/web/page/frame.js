@@ -1,6 +1,7 @@
 // One frame: whose it is, every address that reaches it, its bytes.
 
 import { count, el, rights, sized } from "./dom.js";
+import { figure } from "./figure.js";
 import { ofRole, swatch } from "./paint.js";
 
 const LINE = 16; // bytes
@@ -25,7 +26,7 @@ export function frameCard(page, found) {
     el("dl", { class: "facts" }, facts.map(([name, what]) => [el("dt", {}, name), el("dd", {}, what)])),
     el("h3", {}, "Reached from"),
     found.uses.length ? uses(page, found) : el("p", { class: "dim" }, "No address of any space leads here."),
-    found.bytes === null ? el("p", { class: "dim" }, "There are no bytes to read here.") : [el("h3", {}, "Bytes"), dump(found)],
+    found.bytes === null ? el("p", { class: "dim" }, "There are no bytes to read here.") : [el("h3", {}, "Bytes"), dump(found), el("p", {}, figure("Draw this page", { of: "page", pa: found.pa }))],
   ];
 }
 

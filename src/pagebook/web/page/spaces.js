@@ -4,6 +4,7 @@
 import { ask } from "./api.js";
 import { pteBits } from "./bits.js";
 import { count, el, fill, onChange, rights, sized } from "./dom.js";
+import { figure } from "./figure.js";
 
 const KINDS = ["absent", "table", "leaf"];
 const COLUMNS = 32;
@@ -58,6 +59,7 @@ export function spacesView(page) {
       el("h2", {}, space.name),
       el("p", { class: "dim" }, `${space.format}, root ${space.root}; ${count(space.mappings, "mapping")} in ${count(space.runs.length, "run")}${space.size ? `; size ${space.size}` : ""}`),
       space.problems.length ? el("ul", { class: "problems" }, space.problems.map((one) => el("li", {}, `${one.va}: ${one.kind}, level-${one.level} PTE ${one.pte} at ${one.pte_pa}`))) : null,
+      el("p", {}, figure("Draw it beside physical memory", { of: "layout", space: space.name })),
       el("ol", { class: "regions", "aria-label": "Regions by address" }, pieces),
       space.more_runs ? el("p", { class: "dim" }, "and more runs; search for an address to go there") : null);
   }
@@ -115,6 +117,7 @@ export function spacesView(page) {
       grid,
       el("p", {}, el("strong", {}, `Entry ${index}`), ` at 0x${(BigInt(table.pa) + BigInt(index * table.pte_bytes)).toString(16)} is `, el("code", {}, table.ptes[index]), `, ${leads} `, whose),
       pteBits(table.ptes[index], decoded.places, page.machine.flags),
+      el("p", {}, figure("Draw this table", { of: "page-table", space: space.name, table: table.pa })),
     ];
   }
 

@@ -4,6 +4,7 @@
 import { latest } from "./api.js";
 import { pteBits } from "./bits.js";
 import { count, el, fill, onChange, pasted } from "./dom.js";
+import { figure } from "./figure.js";
 
 const ACCESSES = ["load", "store", "fetch", "amo"];
 const PRIVILEGES = [["", "usual"], ["U", "user"], ["S", "supervisor"], ["M", "machine"]];
@@ -160,7 +161,9 @@ class Walk {
     fill(this.verdict, el("p", { class: found.rule ? "bad" : "good" }, el("span", { "aria-hidden": "true" }, found.rule ? "✕ " : "✓ "), words),
       el("dl", { class: "facts" }, rest.map(([name, what]) => [el("dt", {}, name), el("dd", {}, what)])),
       found.pa ? el("a", { class: "button", href: this.page.link({ view: "book", sel: found.pa }) }, `${found.pa} in the book`) : null,
-      " ", el("a", { class: "button", href: this.page.link({ view: "spaces", space: found.space, va: found.va }) }, "Its tables"));
+      " ", el("a", { class: "button", href: this.page.link({ view: "spaces", space: found.space, va: found.va }) }, "Its tables"),
+      " ", figure("Draw this access", { of: "walk", ...this.query({ ...this.asked(), trap: "" }) }),
+      " ", figure("Draw the page directories", { of: "directories", space: found.space, va: found.va }));
   }
 
   drawBits() {
