@@ -109,7 +109,7 @@ def _sampled(space: Space, rng: random.Random) -> None:
 def _shown(machine: Machine, rng: random.Random) -> None:
     """What a notebook shows is whole and small."""
     things: list[Callable[[], object]] = [lambda: machine, lambda: Ledger(machine), lambda: machine.spaces]
-    things += [lambda: check(machine, RULES), lambda: frames.owners(machine, None)]
+    things += [lambda: check(machine, RULES), lambda: frames.owners(Ledger(machine), None)]
     if machine.spaces:
         space = rng.choice(machine.spaces)
         things += [lambda: space, lambda: facts.walk(space, _address(rng, space.table.format)), space.maps]
@@ -165,7 +165,7 @@ def _translate(machine: Machine, space: Space, rng: random.Random) -> None:
 
 
 def _owners(machine: Machine, asked: tuple[int, int] | None, rng: random.Random) -> None:
-    found = frames.owners(machine, asked)
+    found = frames.owners(Ledger(machine), asked)
     if rng.random() < WHOLE:
         _json(frames.data(found))
     else:

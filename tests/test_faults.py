@@ -8,7 +8,7 @@ import pytest
 
 from elves import EXECUTE, READ, WRITE, build_elf
 from pagebook.errors import BadAddress, BadTarget
-from pagebook.faults import AS_EXEC_LEFT_IT, FARTHEST, Fault, explain_fault, nearest
+from pagebook.faults import AS_EXEC_LEFT_IT, FARTHEST, Fault, Otherwise, explain_fault, explain_otherwise, nearest
 from pagebook.machine import Machine
 from pagebook.mmu import ACCESS_FAULT, CAUSES, PAGE_FAULT, Extensions, Kind, Mmu
 from pagebook.printed import KINDS, Printed
@@ -54,6 +54,39 @@ def fault(
     model: bool = True,
 ) -> Fault:
     return explain_fault(of, Mmu(of.memory), Printed(scause, stval, sepc, pid), space, priv, model)
+
+
+def otherwise(scause: int, stval: int, sepc: int | None, pid: int | None = None, **more: object) -> Otherwise:
+    return explain_otherwise(MODEL, Mmu(MODEL.memory), Printed(scause, stval, sepc, pid), **more)  # type: ignore[arg-type]
+
+
+def test_of_an_illegal_instruction_it_is_said_where_it_stands_and_which_bits() -> None:
+    found = otherwise(2, 0, VENDOR, 3)
+    assert found.why.startswith("illegal instruction")
+    assert found.code == (
+        f"{VENDOR:#x} is in text of crash, start+{VENDOR:#x}",
+        f'the instruction is the line "{VENDOR:x}:" of user/crash.asm: 0x0000000b',
+    )
+    assert (found.same, found.doubts) == ((), ())
+
+
+def test_an_instruction_that_is_legal_today_is_doubted_and_the_bits_that_a_hart_tells_decide() -> None:
+    assert otherwise(2, 0, STORE, 3).doubts[0].startswith("what stands there now is sw, which is legal")
+    every = otherwise(2, 0, VENDOR)
+    assert every.code[0].endswith("of crash, start+0x2c")
+    assert set(every.same) >= {"sh", "init"}
+    shell = MODEL.space("sh")
+    bits = MODEL.memory.read64(shell.table.translate(VENDOR) or 0) & 0xFFFF_FFFF
+    assert "of sh" in otherwise(2, bits, VENDOR).code[0] or bits & 3 != 3
+
+
+def test_of_other_traps_it_is_said_what_they_are_and_who_could_have_run_the_code() -> None:
+    timer = otherwise(0x8000_0000_0000_0005, 0, 0x8000_1000)
+    assert timer.why == "a timer interrupt, which no instruction causes"
+    assert timer.code[0] == "0x80001000 is in kernel text of kernel"
+    assert otherwise(3, 0, 0x7F_0000).doubts == ("nothing that this machine has now can run code at 0x7f0000",)
+    assert otherwise(8, 0, None)[2:] == (None, (), (), (), ())
+    assert otherwise(2, 0, VENDOR, 9, model=True).notes[0].startswith("9 is a pid of your guest's")
 
 
 def test_the_kinds_are_those_of_the_causes() -> None:
@@ -218,7 +251,7 @@ def test_behind_the_size_that_exec_gave_the_model_says_that_it_knows_no_heap() -
 def test_a_pid_that_only_the_guest_knows_keeps_nobody_from_being_asked() -> None:
     found = fault(15, 0x10, pid=9)
     assert (found.fits, found.chosen.space.name) == (True, "crash")
-    assert found.notes == ("9 is a pid of your guest's; the model has no such process, so all of its were asked",)
+    assert found.notes == ("9 is a pid of your guest's; the model has no such process, so each of its own was asked",)
     assert fault(15, 0x10, pid=3).notes == ()
     assert fault(15, 0x10, pid=9, model=False).notes == ()
 
@@ -282,9 +315,9 @@ def test_an_a_bit_that_is_clear_today_hides_no_code() -> None:
         (6, "store or AMO address misaligned"),
         (10, "it is one that page tables have no part in"),
         (1 << 64, "it is one that page tables have no part in"),
-        ((1 << 63) + 5, "a timer interrupt, not a fault"),
-        ((1 << 31) + 9, "an external interrupt, not a fault"),
-        ((1 << 63) + 1, "a software interrupt, not a fault"),
+        ((1 << 63) + 5, "a timer interrupt"),
+        ((1 << 31) + 9, "an external interrupt"),
+        ((1 << 63) + 1, "a software interrupt"),
     ],
 )
 def test_what_is_no_fault_of_an_address_is_named(scause: int, words: str) -> None:

@@ -22,7 +22,7 @@ from fake_xv6 import (
     look,
 )
 from pagebook.errors import BadFile, BadTarget
-from pagebook.guests.kernelfile import kernel_file
+from pagebook.guests.kernelfile import kernel_file, kernel_in
 from pagebook.guests.xv6 import read, recognised
 from pagebook.ledger import Ledger, Role
 from pagebook.machine import Machine, Space
@@ -294,6 +294,32 @@ def test_the_kernels_file_is_read_once_and_again_when_it_changes(tmp_path):
     fake.build()
     assert kernel_file(fake.path).symbols["extra"] == 5
     assert read(fake.source(), first).machine.symbols == first.symbols
+
+
+def built_anew(fake: Fake) -> None:
+    """The kernel's file is that of another build: some of its text differs, and the process table is elsewhere."""
+    fake.text = fake.text[:100] + bytes(600) + fake.text[700:]
+    fake.symbols = fake.symbols | {"proc": fake.symbols["proc"] + 0x40, "kernel_pagetable": fake.symbols["tally"]}
+    fake.build()
+
+
+def test_of_a_guest_whose_kernel_was_built_anew_the_file_is_known_as_it_was(tmp_path):
+    fake = Fake(Shape(), tmp_path)
+    fake.build()
+    source = fake.source()
+    first = kernel_in(fake.path, source.memory)
+    built_anew(fake)
+    assert kernel_in(fake.path, source.memory) is first
+    assert kernel_in(fake.path, Memory([])).symbols == fake.symbols, "where nothing fits, it is the file as it is"
+
+
+def test_another_build_is_refused_in_one_sentence_where_it_says_what_is_not_there(tmp_path):
+    fake = Fake(Shape(), tmp_path)
+    fake.build()
+    source = fake.source()
+    built_anew(fake)
+    with pytest.raises(BadTarget, match=r"does not hold .*: \d+ of \d+ bytes of its text differ; give the kernel that"):
+        read(source, fake.path)
 
 
 def test_a_later_look_is_quick(tmp_path):

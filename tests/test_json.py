@@ -35,6 +35,8 @@ KINDS = (
     "walk",
     "access",
     "fault",
+    "trap",
+    "panic",
     "pte",
     "satp",
     "quiz",
@@ -152,6 +154,13 @@ CALLS = {
         "fault --scause 0xc --stval 0x2ff8 --sepc 0x2ff8",
         "fault xv6 --ram 4M --scause 0xf --stval 0x2ff8 --pid 7",
     ],
+    "trap": [
+        "fault --scause 2 --stval 0 --sepc 0x4",
+        "fault --scause 2 --stval 0 --sepc 0x38 --pid 2",
+        "fault xv6 --ram 4M --scause 2 --stval 0 --sepc 0x38 --pid 7",
+        "fault --scause 3 --stval 0 --sepc 0x7f0000",
+        "fault --scause 8 --stval 0",
+    ],
     "pte": ["pte 0x21fdd0c7", "pte 0x0", "pte 0x5", "pte 0x21fdd001", "pte 0x21fdd01b --format sv32"],
     "satp": ["satp 0", "satp 0x8000000000087fff", "satp 0x80087fff --xlen 32"],
     "rule": ["rule", "rule PB1", "rule leaked-frame"],
@@ -178,8 +187,10 @@ def printed(kind: str) -> list[dict[str, Any]]:
         calls = [[kind, path] for path in (saved(), broken(), *odd)]
         calls += [[kind, path, "--select", "ALL"] for path in (saved(), broken())]
         calls += [[kind, *built_anew()]]
+    elif kind == "panic":
+        calls = [["fault", "--printed", f"panic: {words}"] for words in ("kfree", "ilock")]
     elif kind in CALLS:
-        asking = kind in ("fault", "access")
+        asking = kind in ("fault", "access", "trap")
         calls = [[*line.split(), *([saved()] if asking and " xv6 " not in line else [])] for line in CALLS[kind]]
     else:
         calls = [[kind, *va, saved()] for va in target]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pagebook.errors import BadAddress
-from pagebook.printed import PANICS, Printed, Trap, is_trap, read_trap
+from pagebook.printed import PANICS, UNTOLD, Panicked, Printed, Trap, is_trap, read_panic, read_trap
 
 FAILURES = Path(__file__).parents[1] / "docs" / "05-failures.md"
 USER = (
@@ -51,13 +51,8 @@ def test_what_kernels_print_is_read(text: str, trap: Trap) -> None:
     ("text", "words"),
     [
         ("", "there is no scause in it"),
-        (
-            "panic: mappages: remap",
-            "panic: mappages: remap is no trap, so there is no address to look at: a valid leaf",
-        ),
+        ("panic: mappages: remap", "panic: mappages: remap is no trap, so there is no address to look at"),
         ("hart 1 starting\npanic: walk\n", "panic: walk is no trap"),
-        ("panic: walker", "there is no scause in it"),
-        ("panic: mappages", "there is no scause in it"),
         ("because 5 of it", "there is no scause in it"),
         ("usertrap(): unexpected scause 0xf pid=3", "no stval"),
         (USER + "usertrap(): unexpected scause 0xd pid=4", "no stval"),  # the last is not made of two
@@ -69,6 +64,28 @@ def test_what_kernels_print_is_read(text: str, trap: Trap) -> None:
 def test_what_is_no_whole_trap_is_refused_with_what_is_missing(text: str, words: str) -> None:
     with pytest.raises(BadAddress, match=re.escape(words)):
         read_trap(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("hart 1 starting\npanic: walk\n", "walk"),
+        ("panic: my own\npanic: mappages: remap\npanic: ilock", "mappages: remap"),
+        ("panic: mappages:\n remap", "mappages: remap"),
+        ("panic: freeing free page\nbacktrace:", "freeing free page"),
+        ("panic: walker", "walker"),
+    ],
+)
+def test_a_panic_is_read_the_last_one_that_is_known_or_else_the_last(text: str, words: str) -> None:
+    assert is_trap(text)
+    assert read_panic(text) == Panicked(words, *PANICS.get(words, ()))
+
+
+def test_a_panic_with_its_trap_is_a_trap_and_one_without_is_sent_for_it() -> None:
+    assert read_panic("scause 0xd\nsepc=0x80001234 stval=0x8\npanic: kerneltrap\n") is None
+    found = read_panic("panic: kerneltrap\n")
+    assert found is not None and found.look_for == UNTOLD
+    assert read_panic("no panic at all") is None
 
 
 @given(st.text(st.sampled_from("scausetvalepid=:x0123456789abf \n\t")) | st.text())

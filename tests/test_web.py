@@ -338,9 +338,14 @@ def test_a_trap_is_explained_as_the_verb_does(app, looks):
     assert ask(app, "/api/fault", "trap=hello").status == 400
     panic = api(app, "fault", "trap=xv6+boots+panic:+mappages:+remap")
     assert (panic["printed"], panic["access"]) == ("panic: mappages: remap", None)
-    assert [one["label"] for one in panic["told"]] == ["fault", "likely"]
+    assert [one["label"] for one in panic["told"]] == ["why", "likely"]
     assert panic["told"][0]["words"] == "a valid leaf stands there already"
-    assert "no fault of an address" in ask(app, "/api/fault", "trap=scause+2+stval+0").data["error"]
+    illegal = api(app, "fault", "trap=scause+2+stval+0+sepc+0x38+pid=2")
+    assert [one["label"] for one in illegal["told"]][:2] == ["why", "code"]
+    assert illegal["told"][1]["words"] == "0x38 is in text of sh"
+    unknown = api(app, "fault", "trap=panic:+ilock")
+    assert unknown["told"][-1]["words"].startswith('look for panic("ilock") in the kernel')
+    assert api(app, "search", "q=panic:+ilock")["hits"][0]["view"] == "trap"
 
 
 def test_a_fault_of_ours_is_told_without_its_inside(looks, monkeypatch):

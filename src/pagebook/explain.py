@@ -77,6 +77,7 @@ FILLS = {
 
 
 NEAR = 16 * PAGE_SIZE
+LARGEST_MEMBER = 256  # bytes from a null pointer to the member of a struct that is meant, as is usual
 """How far from a place an address is still said to be near it, in bytes."""
 
 
@@ -292,8 +293,10 @@ def _in_kernel(space: Space, kind: Kind, va: int) -> Iterable[str]:
 
 
 def _in_process(space: Space, rule: Rule, va: int) -> Iterable[str]:
-    if va < PAGE_SIZE and rule.id == "not-writable":
+    if va < LARGEST_MEMBER and rule.id == "not-writable":
         yield "a null pointer: xv6 maps a program's text at 0, so that a load through it succeeds and a store faults"
+    elif va < PAGE_SIZE and rule.id == "not-writable":
+        yield "a store to text or constants, such as a string literal; or a null pointer with a large offset"
     elif space.size is not None and 0 <= va - space.size < NEAR:
         yield "past the end of the process's memory: an index out of bounds, or sbrk was not asked for so much"
     elif va in space.table.memory:

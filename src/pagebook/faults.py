@@ -21,6 +21,7 @@ from pagebook.units import PAGE_MASK
 
 FARTHEST = 1 << 16  # bytes from a symbol to an address that is still said to be in it
 SURE, UNKNOWN, IMPOSSIBLE = range(3)
+ILLEGAL = 2  # scause of an illegal instruction
 XV6 = "xv6"  # how a machine says that it is a guest of xv6's
 
 FILES = "--kernel kernel/kernel --init user/_init --sh user/_sh --program user/_NAME"
@@ -79,6 +80,23 @@ class Fault(NamedTuple):
     advice: tuple[str, ...]
 
 
+class Otherwise(NamedTuple):
+    """A trap that no translation decides: why such a one comes, and where its instruction is.
+
+    ``instruction`` is what stands at sepc, None where that is not known; ``code`` says where that is, in the space that
+    fits best, and ``same`` names the others that could run it; ``notes`` how the numbers were taken, ``doubts`` why
+    nothing can be said.
+    """
+
+    printed: Printed
+    why: str
+    instruction: Instruction | None
+    code: tuple[str, ...]
+    same: tuple[str, ...]
+    notes: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+
 class Suspect(NamedTuple):
     """A space and a privilege that may have run the instruction, and what it is, None where that is not known."""
 
@@ -105,11 +123,7 @@ def explain_fault(
     asked = machine.spaces if space is None else (machine.space(space),)
     if not asked:
         raise BadAddress(f"{machine.name} has no address space to look in")
-    here = [one for one in asked if printed.pid in (None, one.pid)]
-    notes: tuple[str, ...] = ()
-    if model and not here:  # the pid is the guest's, where other processes came before
-        notes = (f"{printed.pid} is a pid of your guest's; the model has no such process, so all of its were asked",)
-        here = list(asked)
+    here, notes = _asked(asked, printed.pid, model)
     suspects = _suspects(mmu, here, printed, priv)
     possible = sorted((one for one in suspects if one.rank(kind) != IMPOSSIBLE), key=lambda one: one.rank(kind))
     usual = [Suspect(one, by, None) for one, by in _usual(here or asked, priv)]
@@ -141,6 +155,42 @@ def explain_fault(
     )  # fmt: skip
 
 
+def explain_otherwise(
+    machine: Machine, mmu: Mmu, printed: Printed, space: str | None = None, priv: str | None = None, model: bool = False
+) -> Otherwise:
+    """Find the instruction of a trap of ``machine`` that is no fault of an address; as `explain_fault`."""
+    asked = machine.spaces if space is None else (machine.space(space),)
+    here, notes = _asked(asked, printed.pid, model)
+    sepc = printed.sepc
+    able = [] if sepc is None else [pair for pair in _runners(here, priv) if _fetch(mmu, *pair, sepc).rule is None]
+    if sepc is None or not able:
+        doubts = () if sepc is None else (f"nothing that this machine has now can run code at {sepc:#x}",)
+        return Otherwise(printed, printed.other, None, (), (), notes, doubts)
+    read = [_read(mmu, *pair, sepc) for pair in able]
+    likely = [one is not None and one.value == printed.stval for one in read]  # as a hart may tell it
+    legal = [one is not None and bool(one.name) for one in read]
+    best = min(range(len(able)), key=lambda n: (not likely[n], printed.scause == ILLEGAL and legal[n]))
+    one, instruction = able[best][0], read[best]
+    where, line = _place(machine, one, sepc)
+    bits = "" if instruction is None else f": 0x{instruction.value:0{2 * min(instruction.size, 4)}x}"
+    same = _names(other for other, _ in able if other is not one)
+    doubts = ()
+    if printed.scause == ILLEGAL and instruction is not None and instruction.name:
+        doubts = (f"what stands there now is {instruction.name}, which is legal: are the files those of this crash?",)
+    return Otherwise(printed, printed.other, instruction, (where, line + bits), same, notes, doubts)
+
+
+def _asked(spaces: Sequence[Space], pid: int | None, model: bool) -> tuple[list[Space], tuple[str, ...]]:
+    """The spaces of the process that was printed, or all; and what is to be said of that."""
+    here = [one for one in spaces if pid in (None, one.pid)]
+    if here or not model:
+        return here, ()
+    # the pid is the guest's, where other processes came before
+    return list(spaces), (
+        f"{pid} is a pid of your guest's; the model has no such process, so each of its own was asked",
+    )
+
+
 def _names(spaces: Iterable[Space]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.name for one in spaces))
 
@@ -160,17 +210,21 @@ def _suspects(mmu: Mmu, spaces: Sequence[Space], printed: Printed, priv: str | N
     sepc = printed.sepc
     if sepc is None or printed.kind is Kind.FETCH:  # a fetch that faults has its own address in sepc
         return [Suspect(one, by, None) for one, by in _usual(spaces, priv)]
-    kernels = [one for one in spaces if one.pid is None]
-    by_priv = (("U", _processes(spaces)), ("S", _processes(spaces)), ("S", kernels), ("U", kernels))
-    every = [(one, by) for by, several in by_priv for one in several if priv in (None, by)]
     found = []
-    for one, by in every:
+    for one, by in _runners(spaces, priv):
         outcome = _fetch(mmu, one, by, sepc)
         if outcome.rule is None:
             found.append(Suspect(one, by, _read(mmu, one, by, sepc)))
         elif by == "U" and outcome.rule.id == "v-clear" and one.pid is not None and _within(one, sepc):
             found.append(Suspect(one, by, None))
     return found
+
+
+def _runners(spaces: Sequence[Space], priv: str | None) -> list[tuple[Space, str]]:
+    """Who may run code where, the kernel last."""
+    kernels = [one for one in spaces if one.pid is None]
+    by_priv = (("U", _processes(spaces)), ("S", _processes(spaces)), ("S", kernels), ("U", kernels))
+    return [(one, by) for by, several in by_priv for one in several if priv in (None, by)]
 
 
 def _fetch(mmu: Mmu, space: Space, priv: str, at: int) -> Outcome:
@@ -284,17 +338,22 @@ def _code(
         return (f"nothing can be executed at {sepc:#x} in {space.name}: are the files those of this crash?",)
     if sepc & 1:
         return (f"{sepc:#x} is odd, and no instruction stands at an odd address: is a digit missing?",)
-    places = areas_at(space, sepc)
-    kernel, linked = space.pid is None, sepc
+    where, line = _place(machine, space, sepc)
+    return where, line if chosen.kind is Kind.FETCH else f"{line}: {what_it_does(instruction)}"
+
+
+def _place(machine: Machine, space: Space, at: int) -> tuple[str, str]:
+    """Where the instruction at ``at`` is, and where to read it."""
+    places = areas_at(space, at)
+    kernel, linked = space.pid is None, at
     if "trampoline" in places and "trampoline" in machine.symbols:  # a page of the kernel's, mapped at the top as well
-        kernel, linked = True, machine.symbols["trampoline"] + (sepc & PAGE_MASK)
+        kernel, linked = True, machine.symbols["trampoline"] + (at & PAGE_MASK)
     symbol = nearest(machine.symbols if kernel else space.symbols, linked)
     file = "kernel/kernel.asm" if kernel else f"user/{space.name.removesuffix(f'.{space.pid}')}.asm"
     place = " and ".join(places) or "no named part"
-    does = "" if chosen.kind is Kind.FETCH else f": {what_it_does(instruction)}"
     return (
-        f"{sepc:#x} is in {place} of {space.name}" + (f", {symbol}" if symbol else ""),
-        f'the instruction is the line "{linked:x}:" of {file}{does}',
+        f"{at:#x} is in {place} of {space.name}" + (f", {symbol}" if symbol else ""),
+        f'the instruction is the line "{linked:x}:" of {file}',
     )
 
 

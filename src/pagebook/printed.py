@@ -115,6 +115,7 @@ PANICS = {
     ),
 }
 """When xv6 panics with these words, and what to look for, as in docs/05-failures.md."""
+UNTOLD = "the lines that it printed before, with scause, sepc and stval; give those as well"
 NEAR = 400  # letters behind scause in which the other numbers stand
 _NUMBER = r"\b\s{0,8}[:=]?\s{0,8}(0x[0-9a-f]{1,16}|[0-9a-f]{1,20})\b"
 _CAUSE, _TVAL, _EPC, _PID = (
@@ -122,7 +123,16 @@ _CAUSE, _TVAL, _EPC, _PID = (
     for name in ("[ms]?cause", "[ms]?(?:tval|badaddr)", "[ms]?epc", "pid")
 )
 _PANIC = re.compile(rf"\bpanic: ({'|'.join(map(re.escape, sorted(PANICS, key=len, reverse=True)))})(?![\w:])")
+_ANY_PANIC = re.compile(r"\bpanic: ([^\r\n]{1,60})")
 _WHOLE = (8, 16)  # digits of a register that is printed with its zeros and without 0x
+
+
+class Panicked(NamedTuple):
+    """A panic without a trap: its words, when a kernel says them, what to look for; nothing of one that is unknown."""
+
+    words: str
+    when: str = ""
+    look_for: str = ""
 
 
 class Printed(NamedTuple):
@@ -138,14 +148,19 @@ class Printed(NamedTuple):
         """What was done; BadAddress when scause is no fault of an address."""
         if self.scause in KINDS:
             return KINDS[self.scause]
-        for xlen in (64, 32):
-            number = self.scause - (1 << xlen - 1)
-            if number in INTERRUPTS:
-                what = f"{INTERRUPTS[number]} interrupt"
-                raise BadAddress(f"scause {self.scause:#x} is {what}, not a fault of an address")
-        what = OTHER_CAUSES.get(self.scause, "one that page tables have no part in")
         known = ", ".join(f"{cause:#x}" for cause in KINDS)
-        raise BadAddress(f"scause {self.scause:#x} is no fault of an address, as {known} are: it is {what}")
+        raise BadAddress(f"scause {self.scause:#x} is no fault of an address, as {known} are: it is {self.other}")
+
+    @property
+    def other(self) -> str:
+        """What scause means where it is no fault of an address; nothing where it is one."""
+        if self.scause in KINDS:
+            return ""
+        interrupts = (INTERRUPTS.get(self.scause - (1 << xlen - 1)) for xlen in (64, 32))
+        interrupt = next(filter(None, interrupts), None)
+        if interrupt:
+            return f"{interrupt} interrupt, which no instruction causes"
+        return OTHER_CAUSES.get(self.scause, "one that page tables have no part in")
 
 
 class Trap(NamedTuple):
@@ -156,27 +171,28 @@ class Trap(NamedTuple):
 
 
 def is_trap(text: str) -> bool:
-    """Whether a trap is printed in ``text``, or a part of one, or a panic that is known."""
-    return _CAUSE.search(text) is not None or _panic(text) is not None
+    """Whether a trap is printed in ``text``, or a part of one, or a panic."""
+    return _CAUSE.search(text) is not None or _ANY_PANIC.search(text) is not None
 
 
-def _panic(text: str) -> str | None:
-    """The last panic of a known name in ``text``."""
-    names = [name for name in _PANIC.findall(" ".join(text.split())) if name in PANICS]
-    return names[-1] if names else None
-
-
-def panic_alone(text: str) -> str | None:
-    """The last panic that is known, of `PANICS`, in a text without a trap."""
-    return None if _CAUSE.search(text) else _panic(text)
+def read_panic(text: str) -> Panicked | None:
+    """The last panic of xv6's memory management in ``text``, or else the last of all; None where a trap is printed."""
+    if _CAUSE.search(text):
+        return None
+    known = _PANIC.findall(" ".join(text.split()))
+    if known:
+        return Panicked(known[-1], *PANICS[known[-1]])
+    others = [words.strip() for words in _ANY_PANIC.findall(text)]
+    if others and others[-1].startswith("kerneltrap"):
+        return Panicked("kerneltrap", "the kernel itself met a trap that it does not expect", UNTOLD)
+    return Panicked(others[-1]) if others else None
 
 
 def read_trap(text: str) -> Trap:
     """The last trap that is printed in ``text``, among whatever else is there; BadAddress where there is none."""
     causes = deque(_CAUSE.finditer(text), maxlen=2)
-    if panic := panic_alone(text):
-        when, what = PANICS[panic]
-        raise BadAddress(f"panic: {panic} is no trap, so there is no address to look at: {when}; look for {what}")
+    if panic := read_panic(text):
+        raise BadAddress(f"panic: {panic.words} is no trap, so there is no address to look at")
     if not causes:
         raise BadAddress(
             "there is no scause in it; give the lines that the kernel printed: usertrap(): unexpected scause 0xf pid=3 "

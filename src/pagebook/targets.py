@@ -117,10 +117,13 @@ class Target:
         return best
 
 
-def boot_model(options: ModelOptions, progress: Progress | None = None, powered: Powered | None = None) -> Kernel:
+def boot_model(
+    options: ModelOptions, progress: Progress | None = None, powered: Powered | None = None, *, strict: bool = False
+) -> Kernel:
     """Boot the model to its shell's prompt; BadFile, BadTarget, BadAddress or Panic when it cannot be.
 
     ``progress`` is called with the bytes of RAM just filled, ``powered`` with the machine before anything runs in it.
+    With ``strict`` a call that fails in the middle leaves what the C code leaves.
     """
     return xv6.boot(
         options.rev,
@@ -132,6 +135,7 @@ def boot_model(options: ModelOptions, progress: Progress | None = None, powered:
         program=_named_program(options.program) if options.program is not None else None,
         progress=progress,
         powered=powered,
+        strict=strict,
     )
 
 
@@ -179,7 +183,7 @@ def opened(
         model = xv6.machine(boot_model(options, progress))
 
         def again(powered: Powered) -> Kernel:
-            return boot_model(options, powered=powered)
+            return boot_model(options, powered=powered, strict=True)
 
         yield Target(model.name, lambda: model, remarks=list(other_year(options)), boot=again)
         return

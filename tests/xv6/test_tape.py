@@ -23,9 +23,9 @@ RAM = 2 << 20
 SMALL = {"ram": RAM, "nproc": 4}
 
 
-def taped(rev="2024"):
+def taped(rev="2024", strict=False):
     made = []
-    k = boot(rev, powered=lambda k: made.append(Recorder.on(k)), **SMALL)
+    k = boot(rev, powered=lambda k: made.append(Recorder.on(k)), strict=strict, **SMALL)
     made[0].settle()
     return k, made[0]
 
@@ -158,6 +158,22 @@ def test_the_steps_of_sbrk_are_those_of_uvmalloc_page_by_page():
     assert steps[5].va == steps[2].va + PAGE_SIZE
 
 
+def test_an_sbrk_that_fails_takes_every_frame_and_gives_each_back_as_the_c_code_does():
+    k, recorder = taped(strict=True)
+    tape, free = recorder.tape, k.kmem.frames()
+    first = len(tape)
+    assert drive(k, f"sbrk.2.{RAM}").outcome == "sbrk gives -1: there is no memory for that"
+    recorder.settle()
+    same(k, tape)
+    kinds = [tape.step(number).kind for number in range(first, len(tape))]
+    assert kinds.count(Kind.ALLOC) == len(free)
+    taken = [tape.step(number).pa for number in range(first, len(tape)) if tape.step(number).kind is Kind.ALLOC]
+    given = [tape.step(number).pa for number in range(first, len(tape)) if tape.step(number).kind is Kind.FREE]
+    tables = [pa for pa in taken if pa not in given]
+    assert [pa for pa in taken if pa not in tables] == given, "the list is the other way round, and the tables stay"
+    assert k.kmem.frames().tolist() == given[::-1]
+
+
 def test_exit_and_wait_free_each_page_before_its_pte_is_cleared():
     k, recorder = taped()
     tape = recorder.tape
@@ -204,7 +220,7 @@ OPS = st.lists(
     st.one_of(
         st.sampled_from(["fork", "wait"]).flatmap(lambda name: st.integers(1, 4).map(lambda pid: f"{name}.{pid}")),
         st.builds("exec.{}.{}".format, st.integers(1, 4), st.sampled_from(["sh", "init"])),
-        st.builds("sbrk.{}.{}".format, st.integers(1, 4), st.integers(-30_000, 300_000)),
+        st.builds("sbrk.{}.{}".format, st.integers(1, 4), st.integers(-30_000, 900_000)),
         st.builds("lazy.{}.{}".format, st.integers(1, 4), st.integers(-30_000, 300_000)),
         st.builds("store.{}.{:#x}.{}".format, st.integers(2, 4), st.integers(0, 0x9000), st.integers(0, 255)),
         st.builds("exit.{}.0".format, st.integers(2, 4)),
@@ -215,9 +231,9 @@ OPS = st.lists(
 
 
 @settings(max_examples=40)
-@given(OPS, st.sampled_from(["2024", "2025"]))
-def test_whatever_is_driven_the_tape_ends_as_the_kernel_does_and_goes_back_to_where_it_was(operations, rev):
-    k, recorder = taped(rev)
+@given(OPS, st.sampled_from(["2024", "2025"]), st.booleans())
+def test_whatever_is_driven_the_tape_ends_as_the_kernel_does_and_goes_back_to_where_it_was(operations, rev, strict):
+    k, recorder = taped(rev, strict)
     tape = recorder.tape
     first = len(tape)
     before = ram(tape.memory).copy()

@@ -16,10 +16,10 @@ from pagebook.cli.output import bar, print_json, print_lines, print_story, promp
 from pagebook.decode import decode_pte
 from pagebook.errors import BadFile, BadTarget, TooManyMappings
 from pagebook.explain import explain, regime_of
-from pagebook.faults import explain_fault
+from pagebook.faults import Otherwise, explain_fault, explain_otherwise
 from pagebook.machine import Machine, Space
 from pagebook.mmu import Extensions, Kind, Mmu
-from pagebook.printed import Printed, Trap, read_trap
+from pagebook.printed import Panicked, Printed, Trap, read_panic, read_trap
 from pagebook.quiz import Question, make_question
 from pagebook.sources.elfcore import write_core
 from pagebook.sv import FORMATS, decode_satp
@@ -159,16 +159,38 @@ def fault(
         assert scause is not None and stval is not None
         asked = Trap(Printed(scause, stval, *others), None)
     else:
-        asked = read_trap(_given(printed))
+        text = _given(printed)
+        if panic := read_panic(text):
+            return _panic(panic, as_json)
+        asked = read_trap(text)
     priv = TRAPS[trap] if trap else asked.priv
     machine = open_machine(target, model)
     mmu = Mmu(machine.memory, Extensions(**hart))
+    if asked.printed.other:
+        other = explain_otherwise(machine, mmu, asked.printed, space, priv, model=target == MODEL)
+        return _otherwise(machine, other, as_json)
     found = explain_fault(machine, mmu, asked.printed, space, priv, model=target == MODEL)
     if as_json:
         print_json(data.fault(machine, found))
     else:
         print_lines(views.fault(found))
     return OK if found.fits else NOT_MAPPED
+
+
+def _otherwise(machine: Machine, found: Otherwise, as_json: bool) -> int:
+    if as_json:
+        print_json(data.otherwise(machine, found))
+    else:
+        print_lines(views.otherwise(found))
+    return NOT_MAPPED if found.doubts else OK
+
+
+def _panic(found: Panicked, as_json: bool) -> int:
+    if as_json:
+        print_json(data.panic(found))
+    else:
+        print_lines(views.panic(found))
+    return OK if found.when else NOT_MAPPED
 
 
 def _given(text: str) -> str:

@@ -37,14 +37,14 @@ def read_guest(
     each free list are read before all else, so that they are what they were when the list began.
     """
     from pagebook.guests import bare, linux, xv6
-    from pagebook.guests.kernelfile import kernel_file
+    from pagebook.guests.kernelfile import kernel_in
 
     if options.satps or options.roots:
         return Reading(bare.read(source, options.satps, options.roots), ())
     path = options.kernel or source.kernel
     if path is None:
         return _without_a_kernel(source, progress)
-    kernel = kernel_file(path)
+    kernel = kernel_in(path, source.memory)
     if xv6.recognised(kernel.symbols) or options.offsets:
         return xv6.read(source, kernel, options.offsets, restless)
     if LINUX in kernel.symbols:

@@ -1,6 +1,6 @@
 """A kernel's ELF file, read once and used for many looks: symbols, text, and the layouts that its DWARF tells.
 
-Beside it may lie the programs it runs.  Nothing here knows what the symbols mean, and memory is not read.
+Beside it may lie the programs it runs.  Nothing here knows what the symbols mean, and of memory only the text is read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from elftools.elf.sections import SymbolTableSection
 from pagebook.elf import Elf, read_bytes, read_elf
 from pagebook.errors import BadFile
 from pagebook.guests.dwarf import Layouts, read_layouts
+from pagebook.memory import Memory
 
 MOST_BYTES = 256 << 20
 MOST_KEPT = 64
@@ -66,6 +67,24 @@ def kernel_file(path: str | Path) -> KernelFile:
             return kernel
         _keep(_kernels, stamp, kernel)
     return _kernels[stamp]
+
+
+def kernel_in(path: str | Path, memory: Memory) -> KernelFile:
+    """The kernel's ELF file at ``path``, or what that file was before where this memory holds that.
+
+    Who builds a kernel anew while a guest runs has the guest's own in no file.  BadFile as `kernel_file`.
+    """
+    now = kernel_file(path)
+    before = [kept for (name, *_), kept in _kernels.items() if name == str(path) and kept is not now]
+    if not before or _is_in(memory, now):
+        return now
+    return next((kept for kept in reversed(before) if _is_in(memory, kept)), now)
+
+
+def _is_in(memory: Memory, kernel: KernelFile) -> bool:
+    start, length = kernel.start, len(kernel.text)
+    there = length > 0 and start in memory and memory.answers(start, length)
+    return there and memory.read(start, length) == kernel.text
 
 
 def program(kernel: KernelFile, name: str) -> Program | None:

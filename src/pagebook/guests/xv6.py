@@ -27,6 +27,7 @@ from pagebook.table import AddressSpace
 from pagebook.units import page_up
 
 MOST_REMARKS = 20
+MOST_PATCHED = 256  # bytes of text that differ where somebody debugs; with more, what does not fit is of another build
 NEEDED = ("kernel_pagetable", "end")
 TELLTALES = ("proc", "kmem", "trampoline", "uservec", "swtch", "kalloc", "kfree", "mappages", "uvmcopy", "usertrap")
 
@@ -63,7 +64,7 @@ def read(
     memory, rom = _without_rom(source.memory, kernel.start)
     for head in layout.heads if restless else ():
         follow(memory, word(memory, head.address), (kernel.start, ram_end(memory, kernel.start)), restless)
-    _check_text(memory, kernel, remarks)
+    differ = _check_text(memory, kernel, remarks)
     fmt = _format(source, word(memory, kernel.symbols["kernel_pagetable"]))
     view = kernel_table(memory, kernel, fmt, remarks)
     if not memory.devices:
@@ -75,6 +76,8 @@ def read(
     except OutsideMemory as error:
         raise BadTarget(f"the process table of {kernel.path} is not in this memory: {error}") from error
     found = spaces.read()
+    if differ > MOST_PATCHED and (view.table is None or spaces.doubts):
+        raise BadTarget(_of_another_build(kernel, differ))
     broken = moved = False
     if source.again is not None:
         broken = spaces.fetch()
@@ -134,8 +137,8 @@ class _Remarks:
         return (*self.sentences, *more)
 
 
-def _check_text(memory: Memory, kernel: KernelFile, remark: _Remarks) -> None:
-    """Hold the kernel's text in memory against the file's: a file of another build tells wrong places."""
+def _check_text(memory: Memory, kernel: KernelFile, remark: _Remarks) -> int:
+    """How many bytes of the kernel's text in memory are not the file's: a file of another build tells wrong places."""
     if kernel.start not in memory or not memory.answers(kernel.start, max(len(kernel.text), 1)):
         raise BadTarget(
             f"{kernel.path} is linked at {kernel.start:#x}, and this memory has nothing there; pagebook reads kernels "
@@ -143,16 +146,21 @@ def _check_text(memory: Memory, kernel: KernelFile, remark: _Remarks) -> None:
         )
     there = memory.read(kernel.start, len(kernel.text))
     if there == kernel.text:
-        return
+        return 0
     differ = int(np.count_nonzero(np.frombuffer(there, np.uint8) != np.frombuffer(kernel.text, np.uint8)))
     if differ * 10 > len(kernel.text):
-        raise BadTarget(
-            f"this memory does not hold {kernel.path}: {differ} of {len(kernel.text)} bytes of its text differ; give "
-            "the kernel that was started, or start the one that was built since"
-        )
+        raise BadTarget(_of_another_build(kernel, differ))
     remark(
         f"{differ} of {len(kernel.text)} bytes of the kernel's text in memory are not those of {kernel.path}; if it "
         "was built anew since the machine started, what is read may be wrong"
+    )
+    return differ
+
+
+def _of_another_build(kernel: KernelFile, differ: int) -> str:
+    return (
+        f"this memory does not hold {kernel.path}: {differ} of {len(kernel.text)} bytes of its text differ; give the "
+        "kernel that was started, or start the one that was built since"
     )
 
 

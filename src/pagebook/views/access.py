@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from pagebook.decode import FLAG_NAMES, PteMeaning
 from pagebook.explain import Explanation, Page
-from pagebook.faults import Fault, what_it_does
+from pagebook.faults import Fault, Otherwise, what_it_does
 from pagebook.mmu import CAUSES, Kind, Regime
+from pagebook.printed import Panicked, Printed
 from pagebook.quiz import Question
 from pagebook.sv import Format, Satp, decode_satp, flags_text
 from pagebook.units import PAGE_SHIFT, size_text
@@ -121,9 +122,24 @@ def fault(found: Fault) -> Iterator[Line]:
         yield from access(found.chosen, sized=False)
 
 
-def printed(found: Fault) -> str:
+def otherwise(found: Otherwise) -> Iterator[Line]:
+    """What was printed of a trap that no translation decides, and what is told of it."""
+    yield [("scause", "title"), (f" {printed(found.printed)}", "")]
+    for one in told_otherwise(found):
+        yield _labelled(one.label, one.words, one.style)
+
+
+def panic(found: Panicked) -> Iterator[Line]:
+    """A panic without a trap, and what is known of it."""
+    yield [("panic", "title"), (f" {found.words}", "")]
+    for one in told_of_panic(found):
+        yield _labelled(one.label, one.words, one.style)
+
+
+def printed(found: Fault | Printed) -> str:
     """The numbers of a trap, scause first."""
-    words = f"{found.scause:#x} ({CAUSES[found.scause]}), stval {found.stval:#x}"
+    cause = f" ({CAUSES[found.scause]})" if found.scause in CAUSES else ""
+    words = f"{found.scause:#x}{cause}, stval {found.stval:#x}"
     words += "" if found.sepc is None else f", sepc {found.sepc:#x}"
     return words + ("" if found.pid is None else f", pid {found.pid}")
 
@@ -152,6 +168,31 @@ def told(found: Fault) -> Iterator[Told]:
         yield Told("but", words, "bad")
     for words in found.advice:
         yield Told("then", words)
+
+
+def told_otherwise(found: Otherwise) -> Iterator[Told]:
+    """Why a trap that no translation decides came, and where its instruction is."""
+    yield Told("why", f"{found.why}; page tables have no part in it")
+    for words in found.notes:
+        yield Told("pid", words)
+    for words in found.code:
+        yield Told("code", words)
+    if found.same:
+        yield Told("also", f"code may stand there in {', '.join(found.same)} too; name a space to have it in that one")
+    for words in found.doubts:
+        yield Told("but", words, "bad")
+
+
+def told_of_panic(found: Panicked) -> Iterator[Told]:
+    """When a kernel panics so, and what to look for."""
+    if found.when:
+        yield Told("why", found.when)
+        yield Told("likely", found.look_for)
+    else:
+        yield Told("but", "this is none of the panics of xv6's memory management, and no trap with its numbers", "bad")
+        yield Told(
+            "then", f'look for panic("{found.words}") in the kernel\'s source: the test before it is what failed'
+        )
 
 
 def pte(found: PteMeaning) -> Iterator[Line]:

@@ -11,11 +11,12 @@ from typing import Any
 
 from pagebook.decode import PteMeaning
 from pagebook.explain import Explanation, Page
-from pagebook.faults import Fault
+from pagebook.faults import Fault, Otherwise
 from pagebook.instructions import Instruction
 from pagebook.ledger import Ledger
 from pagebook.machine import Area, Machine, Space
 from pagebook.mmu import Rule
+from pagebook.printed import Panicked
 from pagebook.quiz import Question
 from pagebook.sv import Format, Satp, flags_text
 from pagebook.table import Entry
@@ -180,6 +181,30 @@ def _page(fmt: Format, page: Page) -> Json:
 
 def _rule(rule: Rule | None) -> Json | None:
     return None if rule is None else {"id": rule.id, "step": rule.step, "text": rule.text}
+
+
+def otherwise(machine: Machine, found: Otherwise) -> Json:
+    """What was printed of a trap that no translation decides, and where its instruction is."""
+    printed = found.printed
+    return document(
+        "trap",
+        machine=machine.name,
+        scause=hex(printed.scause),
+        stval=hex(printed.stval),
+        sepc=_hex(printed.sepc),
+        pid=printed.pid,
+        why=found.why,
+        instruction=None if found.instruction is None else _instruction(found.instruction),
+        also=list(found.same),
+        notes=list(found.notes),
+        code=list(found.code),
+        doubts=list(found.doubts),
+    )
+
+
+def panic(found: Panicked) -> Json:
+    """A panic without a trap, and what is known of it."""
+    return document("panic", words=found.words, when=found.when or None, look_for=found.look_for or None)
 
 
 def fault(machine: Machine, found: Fault) -> Json:

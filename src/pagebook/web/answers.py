@@ -6,7 +6,7 @@ list has a bound, and says when there is more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -17,11 +17,11 @@ from pagebook.checks.registry import BY_ID, RULES, page
 from pagebook.decode import FLAG_NAMES, decode_pte
 from pagebook.errors import BadAddress, BadTarget, PagebookError
 from pagebook.explain import Explanation, areas_at, explain, regime_of
-from pagebook.faults import explain_fault
+from pagebook.faults import explain_fault, explain_otherwise
 from pagebook.ledger import NOBODY, Role
 from pagebook.machine import Machine, Names, Space
 from pagebook.mmu import Extensions, Kind, Mmu
-from pagebook.printed import PANICS, is_trap, panic_alone, read_trap
+from pagebook.printed import is_trap, read_panic, read_trap
 from pagebook.sv import FORMATS, RWX, Format, Satp, V, decode_satp, flags_text
 from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, parse_address
 from pagebook.views import access as views
@@ -280,10 +280,13 @@ def fault(seen: Seen, query: Query) -> Json:
     """What explains the trap or panic that a kernel printed: what is told of it and, where there is one, the access."""
     look = seen.now()
     text = query.text("trap")
-    if panic := panic_alone(text):
-        return {"generation": look.generation, **_panic(panic)}
+    if panic := read_panic(text):
+        return _told(look, f"panic: {panic.words}", views.told_of_panic(panic))
     asked = read_trap(text)
     mmu = Mmu(look.machine.memory, _extensions(query))
+    if asked.printed.other:
+        other = explain_otherwise(look.machine, mmu, asked.printed, None, asked.priv, seen.tape)
+        return _told(look, f"scause {views.printed(asked.printed)}", views.told_otherwise(other))
     found = explain_fault(look.machine, mmu, asked.printed, None, asked.priv, model=seen.tape)
     return {
         "generation": look.generation,
@@ -296,11 +299,15 @@ def fault(seen: Seen, query: Query) -> Json:
     }
 
 
-def _panic(name: str) -> Json:
-    """What is known of a panic, which is no access."""
-    when, look_for = PANICS[name]
-    told = (views.Told("fault", when), views.Told("likely", look_for))
-    return {"printed": f"panic: {name}", "told": [one._asdict() for one in told], "fits": False, "access": None}
+def _told(look: Look, printed: str, told: Iterable[views.Told]) -> Json:
+    """What is told of what is no access."""
+    return {
+        "generation": look.generation,
+        "printed": printed,
+        "told": [one._asdict() for one in told],
+        "fits": False,
+        "access": None,
+    }
 
 
 def checks(seen: Seen, query: Query) -> Json:

@@ -3,11 +3,13 @@
 The model works in arrays: it takes many frames at once and then writes many PTEs.  The steps stand on the tape as the
 C code would have done them, page by page: a frame is taken, filled, and then the PTE that maps it is written.  Nothing
 of the model is made slower for that: what was written is found by comparing the frames in use with the tape's own.
+While a call takes and gives back frames, those that programs have had for long are not compared; at its end all are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +22,7 @@ from pagebook.xv6.kernel import Event, Kernel
 from pagebook.xv6.tape import Kind, Step, Tape, moment_of
 
 _EMPTY = np.zeros(SV39.entries, "<u8")
+RECENT = 2048  # frames taken last that are compared each time a frame changes hands
 
 
 class Place(NamedTuple):
@@ -47,32 +50,32 @@ class _Watched(FreeList):
         self._recorder = recorder
 
     def alloc(self) -> int | None:
-        self._recorder.settle()
+        self._recorder.settle(in_a_call=True)
         pa = super().alloc()
         if pa is not None:
             self._recorder.taken(np.array([pa], dtype=U64), self.head)
         return pa
 
     def alloc_many(self, count: int) -> FrameArray:
-        self._recorder.settle()
+        self._recorder.settle(in_a_call=True)
         frames = super().alloc_many(count)
         self._recorder.taken(frames, self.head)
         return frames
 
     def free(self, pa: int) -> None:
-        self._recorder.settle()
+        self._recorder.settle(in_a_call=True)
         head = self.head
         super().free(pa)
         self._recorder.given(np.array([pa], dtype=U64), head)
 
     def free_many(self, pas: FrameArray) -> None:
-        self._recorder.settle()
+        self._recorder.settle(in_a_call=True)
         head = self.head
         super().free_many(pas)
         self._recorder.given(pas, head)
 
     def free_range(self, start: int, stop: int) -> None:
-        self._recorder.settle()
+        self._recorder.settle(in_a_call=True)
         head = self.head
         super().free_range(start, stop)
         first = start + PAGE_SIZE - 1 >> PAGE_SHIFT
@@ -86,6 +89,7 @@ class Recorder:
         self.tape = Tape(k)
         self._kernel = k
         self._live: set[int] = set()
+        self._recent: dict[int, None] = {}  # in the order in which they were taken
         self._tables: dict[int, Place] = {}
         self._taken: dict[int, int] = {}
         self._given: dict[int, int] = {}
@@ -109,6 +113,9 @@ class Recorder:
         listed = frames.tolist()
         self._taken = dict(zip(listed, [*listed[1:], head], strict=True))
         self._live.update(listed)
+        self._recent.update(dict.fromkeys(listed))
+        for frame in list(islice(self._recent, max(len(self._recent) - max(RECENT, len(listed)), 0))):
+            del self._recent[frame]
 
     def given(self, frames: FrameArray, head: int) -> None:
         """kfree took these frames, before which ``head`` was first in the list."""
@@ -116,12 +123,13 @@ class Recorder:
         self._given = dict(zip(listed, [head, *listed[:-1]], strict=True))
         for frame in self._live.intersection(listed):
             self._live.remove(frame)
+            self._recent.pop(frame, None)
             self._tables.pop(frame, None)
             self._kernel.forget(frame)
 
-    def settle(self) -> None:
+    def settle(self, in_a_call: bool = False) -> None:
         """Put on the tape what was done since the last time, and the moment it led to."""
-        changed = self._changed()
+        changed = self._changed(self._hot() if in_a_call else self._live)
         others = [frame for frame in changed if frame not in self._taken]
         at_once: list[Write] = []
         after: list[Write] = []
@@ -162,9 +170,14 @@ class Recorder:
             else:
                 self._pte(write)
 
-    def _changed(self) -> list[int]:
-        """The frames in use that are other than on the tape, by address; those just taken are."""
-        frames = np.array(sorted(self._live), dtype=U64)
+    def _hot(self) -> set[int]:
+        """The frames in use that the kernel may have written in the middle of a call."""
+        trapframes = {p.trapframe for p in self._kernel.proc}
+        return self._live & {*self._recent, *self._tables, *self._kernel.roots, *trapframes}
+
+    def _changed(self, among: set[int]) -> list[int]:
+        """Of these frames, those that are other than on the tape, by address; those just taken are."""
+        frames = np.array(sorted(among), dtype=U64)
         ours, kept = self._kernel.memory.regions[0], self.tape.memory.regions[0]
         pages = (frames - U64(ours.base) >> U64(PAGE_SHIFT)).astype(np.intp)
         other = (ours.pages[pages] != kept.pages[pages]).any(axis=1)
