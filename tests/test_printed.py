@@ -58,7 +58,8 @@ def test_what_kernels_print_is_read(text: str, trap: Trap) -> None:
         (USER + "usertrap(): unexpected scause 0xd pid=4", "no stval"),  # the last is not made of two
         ("scause 123456789 stval 0x0", "hexadecimal?"),
         ("scause 99999999999999999999 stval 0", "hexadecimal?"),
-        ("scause 0x1ffffffffffffffff stval 0", "there is no scause in it"),
+        ("scause 0x1ffffffffffffffff stval 0", "has more than 64 bits"),
+        ("scause 0xf sepc=0xfffffffffffffffffff stval=0x1", "has more than 64 bits"),
     ],
 )
 def test_what_is_no_whole_trap_is_refused_with_what_is_missing(text: str, words: str) -> None:

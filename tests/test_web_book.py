@@ -110,6 +110,11 @@ def test_what_was_in_use_a_moment_ago_is_not_folded_yet():
     for now in (11.0, 10.0 + RESTING - 1):
         assert folding.fold(book([0, 39]), now).parts == taken.parts, "given back, and not folded"
     assert folding.fold(book([0, 39]), 10.0 + RESTING).parts == quiet.parts
+    unknown = book([0, 39])
+    unknown.role[20 << LEAST_FOLD_SHIFT] = Role.UNKNOWN
+    shown = folding.fold(unknown, 11.0 + RESTING)
+    assert shown.number(0x8000_0000 + (20 << LEAST_FOLD_SHIFT + 12)) is not None, "what is nobody's is never folded"
+    assert folding.fold(book([0, 39]), 12.0 + RESTING).parts == quiet.parts, "and was not in use"
     other = Book([Part(0x9000_0000, size, size)], book([]).role, book([]).owner)
     assert folding.fold(other, 10.0 + RESTING).parts == other.folded().parts, "another machine begins anew"
 

@@ -117,7 +117,7 @@ PANICS = {
 """When xv6 panics with these words, and what to look for, as in docs/05-failures.md."""
 UNTOLD = "the lines that it printed before, with scause, sepc and stval; give those as well"
 NEAR = 400  # letters behind scause in which the other numbers stand
-_NUMBER = r"\b\s{0,8}[:=]?\s{0,8}(0x[0-9a-f]{1,16}|[0-9a-f]{1,20})\b"
+_NUMBER = r"\b\s{0,8}[:=]?\s{0,8}(0x[0-9a-f]{1,99}|[0-9a-f]{1,99})\b"
 _CAUSE, _TVAL, _EPC, _PID = (
     re.compile(rf"\b(?:{name}){_NUMBER}", re.IGNORECASE)
     for name in ("[ms]?cause", "[ms]?(?:tval|badaddr)", "[ms]?epc", "pid")

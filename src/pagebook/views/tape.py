@@ -16,7 +16,8 @@ def sentence(step: Step, whose: str | None) -> str:
         then = f", before {step.after:#x}" if step.after else ", which was empty"
         return f"kfree puts the frame {step.pa:#x} at the head of the free list{then}"
     if step.kind is Kind.BYTES:
-        return f"{step.after:,} bytes are written at {step.pa:#x}"
+        count = "1 byte is" if step.after == 1 else f"{step.after:,} bytes are"
+        return f"{count} written at {step.pa:#x}"
     whose = whose or f"the table at {step.root:#x}"
     return f"{whose}: the level-{step.level} PTE for {step.va:#x}, at {step.pa:#x}, {_write(step)}"
 

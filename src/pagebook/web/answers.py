@@ -6,6 +6,7 @@ list has a bound, and says when there is more.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, NamedTuple
@@ -338,6 +339,7 @@ class Hit(NamedTuple):
 
 
 MOST_HITS = 40
+_HEX = re.compile(r"[0-9a-f]{1,16}")
 MOST_SPACES = 200  # that are asked for an address
 
 
@@ -374,8 +376,9 @@ def _by_number(found: Machine, number: int) -> Any:  # noqa: ANN401 - an iterato
 
 
 def _by_name(found: Machine, words: str) -> Any:  # noqa: ANN401
+    pid = words.removeprefix("pid").lstrip(" =")
     for one in found.spaces:
-        if words in one.name.lower() or words == str(one.pid):
+        if words in one.name.lower() or pid == str(one.pid):
             yield Hit("spaces", f"address space {one.name}", one.name, None, hex(one.table.root))
     for area in found.areas:
         if words in area.name.lower():
@@ -390,6 +393,11 @@ def _by_name(found: Machine, words: str) -> Any:  # noqa: ANN401
     kernel = next((one.name for one in found.spaces if one.pid is None), None)
     named = [(kernel, found.symbols), *((one.name, one.symbols) for one in found.spaces)]
     for space_name, symbols in named:
+        name, plus, offset = words.partition("+0x")
+        for symbol, value in symbols.items() if plus else ():
+            if symbol.lower() == name and space_name is not None:
+                at = hex(value + int(offset, 16)) if _HEX.fullmatch(offset) else hex(value)
+                yield Hit("walk", f"{space_name}: {symbol}+0x{offset}, at {at}", space_name, at, None)
         for name, value in symbols.items():
             if words in name.lower() and space_name is not None:
                 yield Hit("walk", f"{space_name}: {name}, a symbol at {value:#x}", space_name, hex(value), None)

@@ -81,22 +81,22 @@ class Book:
             before += frames
         return None
 
-    def free_parts(self) -> npt.NDArray[np.bool_]:
-        """Of each whole part of RAM, in order of address, whether all of its frames are free."""
+    def parts_of(self, *roles: Role) -> npt.NDArray[np.bool_]:
+        """Of each whole part of RAM, in order of address, whether all of its frames have one of these roles."""
         shift = self._part_shift
-        free = [
-            (role[: len(role) >> shift << shift].reshape(-1, 1 << shift) == Role.FREE).all(axis=1)
-            for role in self._roles()
-        ]
-        return np.concatenate(free or [np.empty(0, np.bool_)])
+        found = []
+        for role in self._roles():
+            whole = role[: len(role) >> shift << shift].reshape(-1, 1 << shift)
+            found.append(np.logical_or.reduce([whole == one for one in roles]).all(axis=1))
+        return np.concatenate(found or [np.empty(0, np.bool_)])
 
     def folded(self, foldable: npt.NDArray[np.bool_] | None = None) -> Book:
         """The book without most of its free frames, where many follow each other; itself where none do.
 
-        ``foldable`` says of each of `free_parts` whether it may be folded; without it all may that are free.
+        ``foldable`` says of each part, as `parts_of`, whether it may be folded; without it all may that are free.
         """
         shift = self._part_shift
-        foldable = self.free_parts() if foldable is None else foldable
+        foldable = self.parts_of(Role.FREE) if foldable is None else foldable
         parts: list[Part] = []
         kept: list[slice] = []
         before = done = 0
@@ -174,11 +174,11 @@ class Folding:
 
     def fold(self, book: Book, now: float) -> Book:
         """The book as it is ``now``, in seconds of a clock that never goes back, folded."""
-        free = book.free_parts()
+        free, used = book.parts_of(Role.FREE), ~book.parts_of(Role.FREE, Role.UNKNOWN)
         bases = [part.base for part in book.parts]
         if len(self._used) != len(free) or self._base != bases:
-            self._used, self._base = np.where(free, -np.inf, now), bases
-        self._used[~free] = now
+            self._used, self._base = np.where(used, now, -np.inf), bases
+        self._used[used] = now
         return book.folded(free & (now - self._used >= RESTING))
 
 

@@ -81,7 +81,7 @@ class Gate:
         if scope["method"] != "GET":
             return 405, "this server only reads: GET is the only method"
         if len(scope.get("query_string", b"")) > MOST_QUERY or len(scope["path"]) > MOST_PATH:
-            return 414, f"the request is too long: {MOST_QUERY} bytes of query are the most"
+            return 414, f"this is too long to ask: a question has at most {MOST_QUERY} bytes"
         if scope["path"].startswith(API):
             return self._without_token(headers)
         return None

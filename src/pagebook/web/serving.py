@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import secrets
 import socket
@@ -38,9 +39,13 @@ def listen(address: str, port: int) -> socket.socket:
         made.listen(MOST_CONNECTIONS)
     except OSError as error:
         made.close()
+        remedy = {
+            errno.EADDRINUSE: "; --port 0, the default, takes a free one",
+            errno.EACCES: "; --port 0, the default, takes one that needs no rights",
+            errno.EADDRNOTAVAIL: "; --host takes an address of this computer",
+        }.get(error.errno or 0, "")
         raise BadTarget(
-            f"the server cannot listen on {address} port {port}: {error.strerror or error}; "
-            "--port 0, the default, takes a free one"
+            f"the server cannot listen on {address} port {port}: {error.strerror or error}{remedy}"
         ) from None
     return made
 

@@ -133,7 +133,7 @@ class Book {
     if (first === null) first = selected === null ? 0 : selected - Math.floor(rows / 2) * 2 ** row;
     const last = Math.max(Math.ceil(frames / 2 ** row) - rows, 0);
     first = Math.min(Math.max(Math.floor(first / 2 ** row), 0), last) * 2 ** row;
-    return { folded, width, row, largest, columns, shift: row - columnBits, cell, tall, rows, first, selected };
+    return { folded, width, height, row, largest, columns, shift: row - columnBits, cell, tall, rows, first, selected };
   }
 
   async show(state) {
@@ -143,6 +143,7 @@ class Book {
     this.plan = plan;
     this.folding.hidden = !this.folds && !this.page.machine.live; // a guest may have something to fold at its next look
     this.fold.disabled = !this.folds;
+    this.folding.title = this.folds ? "" : "There is nothing to fold now; what a guest gave back is folded a minute later";
     this.fold.checked = this.folds ? plan.folded : state.fold !== "no";
     if (!this.page.machine.frames) return fill(this.said, "This machine has no memory that can be shown.");
     if (key !== this.key_ || !this.cells) {
@@ -155,7 +156,7 @@ class Book {
       this.parts = new Parts(found.parts);
       this.key_ = key;
     }
-    this.keepHeight(plan);
+    this.sheets.style.minHeight = this.page.machine.live ? `${plan.height}px` : ""; // what is below stays where it is
     this.shownPlan = plan;
     await this.showStrip(plan);
     this.repaint();
@@ -165,14 +166,6 @@ class Book {
     }
     this.selectedWord = state.sel;
     return undefined;
-  }
-
-  /** What is below the cells stays where it is while a guest that is followed takes and gives back memory. */
-  keepHeight({ folded, width, row, rows, tall }) {
-    const scale = `${folded} ${width} ${row}`;
-    this.height = Math.max(scale === this.heightOf ? this.height : 0, rows * tall);
-    this.heightOf = scale;
-    this.sheets.style.minHeight = `${this.height}px`;
   }
 
   /** No frame is shown where the link names none. */
@@ -235,8 +228,7 @@ class Book {
     }).paint();
     this.showLegend();
     const { row, shift, first } = this.shownPlan;
-    const away = this.parts.folds().reduce((sum, { all }) => sum + all, 0);
-    this.scale.textContent = `${shift ? `a cell is ${count(2 ** shift, "frame")}, ${sized(2n ** BigInt(shift) * PAGE)}` : "a cell is a frame"}; a row is ${sized(2n ** BigInt(row) * PAGE)}; from 0x${this.parts.address(first).toString(16)}${away ? `; ${count(away, "free frame")} folded` : ""}`;
+    this.scale.textContent = `${shift ? `a cell is ${count(2 ** shift, "frame")}, ${sized(2n ** BigInt(shift) * PAGE)}` : "a cell is a frame"}; a row is ${sized(2n ** BigInt(row) * PAGE)}; from 0x${this.parts.address(first).toString(16)}${this.parts.folds().length ? "; folded" : ""}`;
   }
 
   paintStrip() {

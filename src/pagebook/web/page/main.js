@@ -33,9 +33,10 @@ const page = {
     if (link === location.hash) return;
     if (replace) { history.replaceState(null, "", link); show(); } else location.hash = link;
   },
-  /** Change the state in place, and wait until it is shown. */
-  async goAndShow(state) {
-    history.replaceState(null, "", this.link(state));
+  /** Change the state, in place or with a new entry in the history, and wait until it is shown. */
+  async goAndShow(state, replace = true) {
+    if (replace) history.replaceState(null, "", this.link(state));
+    else history.pushState(null, "", this.link(state));
     await show();
   },
   /** Say a sentence above the view, until it is hidden or there is nothing to say. */
@@ -134,7 +135,7 @@ async function look() {
   page.machine = await ask("machine");
   when = timeOf(state);
   $("when").hidden = !when;
-  $("when").textContent = state.t === undefined ? "✕ End of the tape" : `✕ Step ${Number(state.t).toLocaleString("en")}`;
+  $("when").textContent = state.t === undefined ? "✕ End of the tape" : `✕ Step ${(page.machine.generation - 1).toLocaleString("en")}`;
   const { name, guest, live } = page.machine;
   $("machine").title = name;
   $("machine").textContent = [name.replace(/^(qemu \d+) .*/, "$1"), guest && guest !== name ? guest : ""].filter(Boolean).join(" · "); // without a kernel's path
@@ -160,7 +161,7 @@ function isOther(before) {
 }
 
 function showFollowing() {
-  const ended = page.machine?.trouble ? "✕ Lost: pause" : "● Live: pause";
+  const ended = page.machine?.trouble ? "✕ Gone: stop waiting" : "● Live: pause";
   $("follow").textContent = page.following ? ended : "○ Paused: follow";
   $("follow").setAttribute("aria-pressed", String(page.following));
 }

@@ -93,7 +93,7 @@ class Tape {
         el("div", { class: "done" }, this.near, this.nearSaid, el("h3", {}, "Steps"), this.steps, this.bits, this.ways),
         el("div", {}, el("h3", {}, "The story"), this.story),
         el("div", { class: "drive" }, el("h3", {}, "Drive the kernel"), el("p", {}, el("label", {}, "Process ", this.pid), " ",
-          button("Take the last back", "Take the last operation back", () => this.back()), " ", button("Start anew", "The boot alone again", () => this.go({ ops: "", t: "" }))),
+          button("Take the last back", "Take the last operation back", () => this.back()), " ", button("Start anew", "The boot alone again", () => this.anew())),
         this.outcome, this.operations)),
       el("p", { class: "hint" }, "Left and right step, Page Up and Page Down go by sentences, Home and End to the ends, the space bar plays. Book, Spaces, Walk and Checks show the step that you leave here."));
     this.tape = null;
@@ -104,10 +104,6 @@ class Tape {
   close() {
     this.stop();
     document.removeEventListener("keydown", this.listening);
-  }
-
-  go(changes, replace = false) {
-    this.page.go({ ...this.page.state(), view: "time", ...changes }, replace);
   }
 
   async show(state) {
@@ -255,19 +251,30 @@ class Tape {
     }));
   }
 
-  /** Do one operation more, and play it; where it cannot be done, say why, and stay. */
-  async drive(name, given) {
+  /** Do something after all that was asked for before, so that no click is lost. */
+  after(job) {
     this.stop();
+    this.asked = (this.asked ?? Promise.resolve()).then(job).catch((error) => this.refused("this", error.message));
+  }
+
+  /** Do one operation more, and play it; where it cannot be done, say why, and stay. */
+  drive(name, given) {
     const word = [name, this.pid.value, ...given].join(".");
+    this.after(() => this.driven(name, word));
+  }
+
+  async driven(name, word) {
+    this.stop();
     const ops = [this.ops, word].filter(Boolean).join(",");
     if (word.includes(",")) return this.refused(name, "numbers are written without a comma, as 4096 or 0x1000");
     if (ops.length > LONGEST) return this.refused(name, "the tape is full, for a link holds no more operations. Take some back, or start anew");
+    fill(this.outcome, el("code", {}, word), " …");
     try {
       await ask("tape", { ops, t: "" });
     } catch (error) {
       return this.refused(name, error.message);
     }
-    this.go({ ops, t: this.tape.steps });
+    await this.goTo({ ops, t: this.tape.steps });
     this.play();
     return undefined;
   }
@@ -280,9 +287,18 @@ class Tape {
   }
 
   back() {
-    const words = (this.ops ?? "").split(",");
-    words.pop();
-    this.go({ ops: words.join(","), t: "" });
+    this.after(() => this.goTo({ ops: (this.ops ?? "").split(",").slice(0, -1).join(","), t: "" }));
+  }
+
+  anew() {
+    this.after(() => this.goTo({ ops: "", t: "" }));
+  }
+
+  /** Have these operations and this step, and wait until they are shown. */
+  async goTo(changes) {
+    fill(this.outcome, "The kernel boots …");
+    await this.page.goAndShow({ ...this.page.state(), view: "time", ...changes }, false);
+    this.drawPanel();
   }
 
   to(number) {
