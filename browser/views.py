@@ -267,7 +267,7 @@ def _clicks(page: Page) -> None:
         "(new URLSearchParams(location.hash.slice(1)).get('ops') ?? '').split(',').length === 4",
         "no click is lost",
     )
-    page.get_by_role("button", name="The boot alone again").click()
+    page.get_by_role("button", name="Start anew").click()
     page.locator(".operation[data-name=lose] button").click()
     settled(page, "/ops=lose\\.\\d+(&|$)/.test(location.hash)", "what is asked for after a new start is done after it")
     _is_done(page, "lose")

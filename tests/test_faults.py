@@ -252,6 +252,7 @@ def test_a_pid_that_only_the_guest_knows_keeps_nobody_from_being_asked() -> None
     found = fault(15, 0x10, pid=9)
     assert (found.fits, found.chosen.space.name) == (True, "crash")
     assert found.notes == ("9 is a pid of your guest's; the model has no such process, so each of its own was asked",)
+    assert "unexpected scause 0xf pid=9, with" in found.chosen.xv6, "as the kernel printed it"
     assert fault(15, 0x10, pid=3).notes == ()
     assert fault(15, 0x10, pid=9, model=False).notes == ()
 

@@ -104,6 +104,15 @@ def test_a_file_that_is_no_machine_is_refused(tmp_path: Path) -> None:
         open_target(str(tmp_path / "kernel"))
 
 
+def test_the_model_is_booted_afresh_with_the_files_as_they_were_when_it_was_opened(tmp_path: Path) -> None:
+    file = tmp_path / "sh"
+    file.write_bytes(INIT)
+    with opened("xv6", ModelOptions(ram=2 << 20, sh=str(file))) as target:
+        file.write_bytes(b"built anew, and not yet whole")
+        assert target.boot is not None
+        assert target.boot(lambda k: None).files["sh"] == INIT
+
+
 def test_programs_are_read_from_their_files(tmp_path: Path) -> None:
     (tmp_path / "init").write_bytes(INIT)
     k = boot_model(ModelOptions(ram=2 << 20, init=str(tmp_path / "init"), sh=str(tmp_path / "init")))

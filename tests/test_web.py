@@ -338,7 +338,7 @@ def test_a_trap_is_explained_as_the_verb_does(app, looks):
     assert ask(app, "/api/fault", "trap=hello").status == 400
     panic = api(app, "fault", "trap=xv6+boots+panic:+mappages:+remap")
     assert (panic["printed"], panic["access"]) == ("panic: mappages: remap", None)
-    assert [one["label"] for one in panic["told"]] == ["why", "likely"]
+    assert [one["label"] for one in panic["told"]] == ["why", "likely", "then"]
     assert panic["told"][0]["words"] == "a valid leaf stands there already"
     illegal = api(app, "fault", "trap=scause+2+stval+0+sepc+0x38+pid=2")
     assert [one["label"] for one in illegal["told"]][:2] == ["why", "code"]

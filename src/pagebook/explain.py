@@ -139,8 +139,13 @@ def regime_of(space: Space, priv: str | None = None, sum: bool = False, mxr: boo
     return Regime(table.format.satp(table.root), priv or usual, sum, mxr, table.format.xlen)
 
 
-def explain(mmu: Mmu, space: Space, regime: Regime, kind: Kind, va: int, size: int = 1) -> Explanation:
-    """Explain one access of ``size`` bytes to ``space``; BadAddress where `Mmu.access` refuses it."""
+def explain(
+    mmu: Mmu, space: Space, regime: Regime, kind: Kind, va: int, size: int = 1, pid: int | None = None
+) -> Explanation:
+    """Explain one access of ``size`` bytes to ``space``; BadAddress where `Mmu.access` refuses it.
+
+    ``pid`` is what a kernel printed for the process of the space, where that is not its own.
+    """
     outcome = mmu.access(regime, kind, va, size)
     format = decode_satp(regime.satp, regime.xlen).format
     pages = tuple(_page(part, format) for part in outcome.parts)
@@ -148,7 +153,7 @@ def explain(mmu: Mmu, space: Space, regime: Regime, kind: Kind, va: int, size: i
     at = outcome.tval if rule else va
     return Explanation(
         space, regime, kind, va, size, outcome, pages, _decided(outcome, pages[-1], regime), _verdict(outcome, va),
-        _hardware(outcome), _xv6(outcome, regime, space), where(space, at),
+        _hardware(outcome), _xv6(outcome, regime, space, pid), where(space, at),
         tuple(_hints(space, rule, regime, kind, at, pages[-1])) or (USUAL[rule.id],) if rule else (),
     )  # fmt: skip
 
@@ -194,14 +199,14 @@ def _hardware(outcome: Outcome) -> str:
     return "" if outcome.cause is None else f"scause {outcome.cause:#x}, stval {outcome.tval:#x}"
 
 
-def _xv6(outcome: Outcome, regime: Regime, space: Space) -> str:
+def _xv6(outcome: Outcome, regime: Regime, space: Space, pid: int | None) -> str:
     """What a kernel of xv6 does with the fault: usertrap and kerneltrap of its trap.c, or nothing."""
     if outcome.cause is None:
         return ""
     cause, tval = f"{outcome.cause:#x}", f"{outcome.tval:#x}"
     if regime.priv == "U":
-        pid = "" if space.pid is None else f" pid={space.pid}"
-        return f"usertrap(): unexpected scause {cause}{pid}, with sepc and stval={tval}; it kills the process"
+        whose = "" if space.pid is None else f" pid={pid or space.pid}"
+        return f"usertrap(): unexpected scause {cause}{whose}, with sepc and stval={tval}; it kills the process"
     if regime.priv == "S" and space.pid is not None:
         return (
             "only the trampoline runs in this table, and there a trap still goes to uservec: it hangs or panics, unsaid"

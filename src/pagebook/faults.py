@@ -128,7 +128,9 @@ def explain_fault(
     possible = sorted((one for one in suspects if one.rank(kind) != IMPOSSIBLE), key=lambda one: one.rank(kind))
     usual = [Suspect(one, by, None) for one, by in _usual(here or asked, priv)]
     tried = possible or suspects or usual
-    found = [explain(mmu, one.space, regime_of(one.space, one.priv), kind, printed.stval) for one in tried]
+    found = [
+        explain(mmu, one.space, regime_of(one.space, one.priv), kind, printed.stval, pid=printed.pid) for one in tried
+    ]
     fitting = [n for n, one in enumerate(found) if possible and one.outcome.cause == printed.scause]
     best = (fitting or [0])[0]
     suspect, chosen = tried[best], found[best]

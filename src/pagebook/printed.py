@@ -115,7 +115,6 @@ PANICS = {
     ),
 }
 """When xv6 panics with these words, and what to look for, as in docs/05-failures.md."""
-UNTOLD = "the lines that it printed before, with scause, sepc and stval; give those as well"
 NEAR = 400  # letters behind scause in which the other numbers stand
 _NUMBER = r"\b\s{0,8}[:=]?\s{0,8}(0x[0-9a-f]{1,99}|[0-9a-f]{1,99})\b"
 _CAUSE, _TVAL, _EPC, _PID = (
@@ -184,7 +183,7 @@ def read_panic(text: str) -> Panicked | None:
         return Panicked(known[-1], *PANICS[known[-1]])
     others = [words.strip() for words in _ANY_PANIC.findall(text)]
     if others and others[-1].startswith("kerneltrap"):
-        return Panicked("kerneltrap", "the kernel itself met a trap that it does not expect", UNTOLD)
+        return Panicked("kerneltrap", "the kernel itself met a trap that it does not expect")
     return Panicked(others[-1]) if others else None
 
 

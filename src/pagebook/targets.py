@@ -24,7 +24,7 @@ from pagebook.units import page_up
 from pagebook.xv6 import boot as xv6
 from pagebook.xv6.kernel import Kernel
 from pagebook.xv6.memlayout import NPROC
-from pagebook.xv6.programs import read_kernel, read_program
+from pagebook.xv6.programs import KernelImage, read_kernel, read_program
 
 if TYPE_CHECKING:
     from pagebook.sources.mapped import Mapped
@@ -117,22 +117,43 @@ class Target:
         return best
 
 
+class Files(NamedTuple):
+    """The files that the model is booted with, as they were read; None for the package's own."""
+
+    kernel: KernelImage | None
+    init: bytes | None
+    sh: bytes | None
+    program: tuple[str, bytes] | None
+
+
+def read_files(options: ModelOptions) -> Files:
+    """The files that ``options`` name; BadFile where one cannot be read."""
+    return Files(
+        read_kernel(options.kernel) if options.kernel is not None else None,
+        read_program(options.init) if options.init is not None else None,
+        read_program(options.sh) if options.sh is not None else None,
+        _named_program(options.program) if options.program is not None else None,
+    )
+
+
 def boot_model(
-    options: ModelOptions, progress: Progress | None = None, powered: Powered | None = None, *, strict: bool = False
+    options: ModelOptions,
+    progress: Progress | None = None,
+    powered: Powered | None = None,
+    files: Files | None = None,
+    strict: bool = False,
 ) -> Kernel:
     """Boot the model to its shell's prompt; BadFile, BadTarget, BadAddress or Panic when it cannot be.
 
     ``progress`` is called with the bytes of RAM just filled, ``powered`` with the machine before anything runs in it.
-    With ``strict`` a call that fails in the middle leaves what the C code leaves.
+    ``files`` are those of the options, where they were read before.  With ``strict`` a call that fails in the middle
+    leaves what the C code leaves.
     """
     return xv6.boot(
         options.rev,
         ram=options.ram,
         nproc=options.nproc,
-        kernel=read_kernel(options.kernel) if options.kernel is not None else None,
-        init=read_program(options.init) if options.init is not None else None,
-        sh=read_program(options.sh) if options.sh is not None else None,
-        program=_named_program(options.program) if options.program is not None else None,
+        **(files or read_files(options))._asdict(),
         progress=progress,
         powered=powered,
         strict=strict,
@@ -180,10 +201,11 @@ def opened(
             raise BadTarget(
                 "--satp, --root and --offsets say how to read a guest; the model knows where its tables are"
             )
-        model = xv6.machine(boot_model(options, progress))
+        files = read_files(options)
+        model = xv6.machine(boot_model(options, progress, files=files))
 
         def again(powered: Powered) -> Kernel:
-            return boot_model(options, powered=powered, strict=True)
+            return boot_model(options, powered=powered, files=files, strict=True)
 
         yield Target(model.name, lambda: model, remarks=list(other_year(options)), boot=again)
         return

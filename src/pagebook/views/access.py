@@ -187,7 +187,11 @@ def told_of_panic(found: Panicked) -> Iterator[Told]:
     """When a kernel panics so, and what to look for."""
     if found.when:
         yield Told("why", found.when)
+    if found.look_for:
         yield Told("likely", found.look_for)
+        yield Told("then", "the kernel stands where it panicked, and 'pagebook check qemu' may say what is wrong there")
+    elif found.when:
+        yield Told("then", "give the lines that it printed before as well, with scause, sepc and stval")
     else:
         yield Told("but", "this is none of the panics of xv6's memory management, and no trap with its numbers", "bad")
         yield Told(

@@ -43,7 +43,7 @@ class Query:
         """A whole number that is not negative."""
         word = self.text(name, str(default))
         if not (word.isascii() and word.isdecimal() and len(word) < 16):
-            raise BadAddress(f"{name}={word[:20]} is no whole number")
+            raise BadAddress(f"{name}={word[:20]} is no whole number from 0 on")
         return int(word)
 
     def flag(self, name: str) -> bool:

@@ -1,6 +1,7 @@
 """How figures look: colours by theme, and patterns, so that nothing is said by colour alone.
 
-The hues are those of Okabe and Ito, which people with any kind of colour vision tell apart.  ``print`` has no colours.
+The hues are those of Okabe and Ito, which people with any kind of colour vision tell apart; a role has that of the
+page's book.  ``print`` has no colours.
 """
 
 from __future__ import annotations
@@ -49,17 +50,17 @@ THEMES: dict[str, Colours] = {
         "paper": "#ffffff", "ink": "#16191d", "faint": "#57606a", "line": "#6e7781", "panel": "#f1f4f7",
         "hatch": "#3c454e", "accent": "#0b5394", "mark": "#fff2bf", "bad": "#a8320a", "wrong": "#fde3d8",
         "leaf": "#d6ebf8", "table": "#d5efe5", "ghost": "#aab2bb",
-        "unknown": "#f3b79f", "free": "#ffffff", "kernel_image": "#b9c2cc", "device_queue": "#ead9b0",
-        "kernel_stack": "#f7d491", "trapframe": "#f6ee9e", "user": "#a6d5f3", "shared": "#e0b6d3",
-        "page_table": "#96d5bf",
+        "unknown": "#f3b79f", "free": "#ffffff", "kernel_image": "#9cc8e6", "device_queue": "#ecd0de",
+        "kernel_stack": "#c9e6f7", "trapframe": "#f6ee9e", "user": "#a5dcc9", "shared": "#f7d491",
+        "page_table": "#b9bdc6",
     },
     "dark": {
         "paper": "#12161c", "ink": "#eef2f6", "faint": "#a7b1bc", "line": "#7d8893", "panel": "#1d232b",
         "hatch": "#c4ccd4", "accent": "#7cc4ff", "mark": "#4d4210", "bad": "#ff9a76", "wrong": "#4a2315",
         "leaf": "#163a52", "table": "#143f33", "ghost": "#5a646e",
-        "unknown": "#7c3316", "free": "#12161c", "kernel_image": "#4c5661", "device_queue": "#54471f",
-        "kernel_stack": "#7a520b", "trapframe": "#666013", "user": "#17537d", "shared": "#723f62",
-        "page_table": "#125f48",
+        "unknown": "#7c3316", "free": "#12161c", "kernel_image": "#0f4f7c", "device_queue": "#723f62",
+        "kernel_stack": "#1d6288", "trapframe": "#666013", "user": "#125f48", "shared": "#7a520b",
+        "page_table": "#565c67",
     },
     "print": {
         "paper": "#ffffff", "ink": "#000000", "faint": "#333333", "line": "#000000", "panel": "#f2f2f2",

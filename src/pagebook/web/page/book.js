@@ -3,7 +3,7 @@
 // A folded book leaves out most of each long run of free frames; a band says so in their place.
 
 import { latest } from "./api.js";
-import { count, el, fill, onChange, sized } from "./dom.js";
+import { button, count, el, fill, onChange, sized } from "./dom.js";
 import { figure } from "./figure.js";
 import { frameCard } from "./frame.js";
 import { ofOwner, ofRole, ofUnowned, swatch } from "./paint.js";
@@ -41,7 +41,6 @@ class Book {
     this.said = el("p", { id: "book-said", class: "said", role: "status", "aria-live": "polite" });
     this.legend = el("ul", { class: "legend", "aria-label": "What the colours mean" });
     this.card = el("aside", { class: "card", "aria-label": "The frame" });
-    const button = (words, label, click) => el("button", { type: "button", "aria-label": label, title: label, click }, words);
     this.by = el("select", { id: "by", change: () => this.go({ by: this.by.value }) },
       el("option", { value: "role" }, "role"), el("option", { value: "owner" }, "owner"));
     this.fold = el("input", { type: "checkbox", id: "fold", change: () => this.foldOrNot() });
@@ -56,7 +55,7 @@ class Book {
           el("label", {}, "Colour by ", this.by), this.folding, this.scale),
         this.strip, this.sheets, this.said,
         el("p", { id: "book-keys", class: "hint" }, "Arrow keys choose a cell, Enter unfolds a band, + and − zoom, Page Up and Page Down turn, 0 shows all of RAM. The wheel zooms, with Shift it turns."),
-        this.legend, el("p", {}, figure("Draw all of memory", { of: "memory" }))),
+        this.legend, el("p", {}, figure("Draw all of memory by role", { of: "memory" }))),
       this.card);
     this.cells = null;
     this.selectedWord = null;
@@ -312,12 +311,17 @@ class Book {
   choose(event) {
     const index = this.at(event);
     const fold = index === null ? null : this.foldOf(index);
-    if (fold) this.unfold(fold);
+    if (fold) this.unfold(fold.base);
     else if (index !== null) this.select(this.frameOf(index));
   }
 
-  unfold(fold) {
-    this.go({ fold: "no", row: "", at: "", sel: `0x${fold.base.toString(16)}` });
+  unfold(pa) {
+    this.go({ fold: "no", row: "", at: "", sel: `0x${pa.toString(16)}` });
+  }
+
+  /** The first number from `from` on that is in this column of a line. */
+  under(from, column, line) {
+    return from + (column - from % line + line) % line;
   }
 
   select(number) {
@@ -370,7 +374,7 @@ class Book {
     const { row, rows, columns, largest } = this.shownPlan;
     const { parts, frames } = this.stripCells;
     const pa = new Parts(parts).address(Math.min(Math.floor((event.offsetX / this.strip.clientWidth) * frames), frames - 1));
-    if (!this.parts.isShown(pa)) return this.go({ fold: "no", row: "", at: "", sel: `0x${pa.toString(16)}` });
+    if (!this.parts.isShown(pa)) return this.unfold(pa);
     const zoomed = row === largest ? Math.min(row, Math.floor(Math.log2(columns))) : row;
     return this.go({ row: zoomed, at: this.word(this.parts.number(pa) - Math.floor(rows / 2) * 2 ** zoomed) });
   }
@@ -382,9 +386,13 @@ class Book {
     const from = selected ?? first;
     const fold = selected === null ? undefined : this.parts.foldAt(selected); // a band is one step of an arrow key
     const moves = { ArrowLeft: -cell, ArrowRight: cell, ArrowUp: -cell * columns, ArrowDown: cell * columns };
-    if (event.key in moves && fold) this.select(moves[event.key] < 0 ? fold.first - 1 : fold.first + fold.frames);
+    const line = cell * columns;
+    const beside = (from % line + line) % line; // the column is kept
+    if (event.key === "ArrowDown" && fold) this.select(this.under(fold.first + fold.frames, beside, line));
+    else if (event.key === "ArrowUp" && fold) this.select(this.under(fold.first, beside, line) - line);
+    else if (event.key in moves && fold) this.select(moves[event.key] < 0 ? fold.first - 1 : fold.first + fold.frames);
     else if (event.key in moves) this.select(selected === null ? first : from + moves[event.key]);
-    else if (event.key === "Enter" && fold) this.unfold(fold);
+    else if (event.key === "Enter" && fold) this.unfold(this.parts.address(selected));
     else if (event.key === "+" || event.key === "=") this.zoom(-1);
     else if (event.key === "-") this.zoom(1);
     else if (event.key === "0") this.go({ row: ALL, at: "" }, true);
@@ -397,12 +405,20 @@ class Book {
     event.stopPropagation();
   }
 
+  showBand({ base, all }) {
+    this.card.drawnFrom = null;
+    fill(this.card, el("h2", {}, count(all, "free frame")),
+      el("p", {}, `All from 0x${base.toString(16)} to 0x${(base + BigInt(all) * PAGE).toString(16)} are free, and folded into the band. Enter, or a click on it, unfolds them.`));
+  }
+
   async showFrame(word, pointed = false) {
     this.pointed = pointed;
     if (!word) {
       this.card.drawnFrom = null;
       return fill(this.card, el("h2", {}, "A frame"), el("p", {}, "Point at a cell, or choose one, to see whose the frame is, every address that reaches it, and its bytes."));
     }
+    const fold = this.shownPlan?.folded && !pointed ? this.parts.foldAt(this.parts.parse(word) ?? -1) : undefined;
+    if (fold) return this.showBand(fold);
     const found = await this.askingFrame("frame", { pa: word });
     if (found) onChange(this.card, found, () => fill(this.card, frameCard(this.page, found)));
     return undefined;

@@ -15,6 +15,11 @@ export function el(tag, attributes = {}, ...children) {
   return made;
 }
 
+/** A button; what it does is its name where the words on it are a sign. */
+export function button(words, name, click) {
+  return el("button", { type: "button", "aria-label": /[a-z]/i.test(words) ? null : name, title: name, click }, words);
+}
+
 /** Put these children, and only these, into an element. */
 export function fill(parent, ...children) {
   parent.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));

@@ -56,6 +56,8 @@ let current = null;
 let shown = "";
 let when = "";
 let showing = 0;
+let looks = 0;
+let looked = null;
 let refused = ""; // why the view cannot be shown as the link says
 const left = {}; // the state in which each view was left
 
@@ -130,9 +132,17 @@ function timeOf({ ops, t }) {
   return ops === undefined && t === undefined ? "" : `${ops ?? ""} ${t ?? "end"}`;
 }
 
-async function look() {
+/** Ask for the machine as it is at the step that the link is of; an answer that a later question has overtaken is let go of. */
+function look() {
+  looked = lookOnce(++looks);
+  return looked;
+}
+
+async function lookOnce(number) {
   const state = page.state();
-  page.machine = await ask("machine");
+  const found = await ask("machine");
+  if (number !== looks) return looked;
+  page.machine = found;
   when = timeOf(state);
   $("when").hidden = !when;
   $("when").textContent = state.t === undefined ? "✕ End of the tape" : `✕ Step ${(page.machine.generation - 1).toLocaleString("en")}`;
@@ -141,6 +151,7 @@ async function look() {
   $("machine").textContent = [name.replace(/^(qemu \d+) .*/, "$1"), guest && guest !== name ? guest : ""].filter(Boolean).join(" · "); // without a kernel's path
   $("follow").hidden = !live;
   showFollowing();
+  return undefined;
 }
 
 async function follow() {

@@ -3,7 +3,7 @@
 
 import { ask, latest } from "./api.js";
 import { pteBits } from "./bits.js";
-import { count, el, fill, onChange } from "./dom.js";
+import { button, count, el, fill, onChange } from "./dom.js";
 import { filling, ofRole } from "./paint.js";
 
 const PACES = [["900", "slow"], ["180", "quick"], ["sentence", "a sentence at a time"]]; // milliseconds a step
@@ -67,7 +67,7 @@ class Tape {
     this.askingSteps = latest();
     this.askingNear = latest();
     this.now = 0;
-    const button = (words, name, click) => el("button", { type: "button", "aria-label": name, title: name, click: () => { this.stop(); click(); } }, words);
+    const stopping = (words, name, click) => button(words, name, () => { this.stop(); click(); });
     this.playing = el("button", { type: "button", class: "main", id: "play", click: () => this.play() }, "▶ Play");
     this.pace = el("select", { id: "pace" }, PACES.map(([value, words]) => el("option", { value }, words)));
     this.pace.value = "180";
@@ -85,15 +85,15 @@ class Tape {
     this.element = el("section", { class: "time", "aria-label": "Time" },
       el("h2", {}, "What the kernel did, a step at a time"),
       el("div", { class: "steps transport", role: "group", "aria-label": "The tape" },
-        button("|◀", "To the start", () => this.to(0)), button("◀◀", "A sentence back", () => this.sentence(-1)), button("◀", "A step back", () => this.step(-1)),
-        this.playing, button("▶", "A step on", () => this.step(1)), button("▶▶", "A sentence on", () => this.sentence(1)), button("▶|", "To the end", () => this.to(this.tape.steps)),
+        stopping("|◀", "To the start", () => this.to(0)), stopping("◀◀", "A sentence back", () => this.sentence(-1)), stopping("◀", "A step back", () => this.step(-1)),
+        this.playing, stopping("▶", "A step on", () => this.step(1)), stopping("▶▶", "A sentence on", () => this.sentence(1)), stopping("▶|", "To the end", () => this.to(this.tape.steps)),
         el("label", {}, "Pace ", this.pace)),
       this.scrub, this.where,
       el("div", { class: "time-parts" },
         el("div", { class: "done" }, this.near, this.nearSaid, el("h3", {}, "Steps"), this.steps, this.bits, this.ways),
         el("div", {}, el("h3", {}, "The story"), this.story),
         el("div", { class: "drive" }, el("h3", {}, "Drive the kernel"), el("p", {}, el("label", {}, "Process ", this.pid), " ",
-          button("Take the last back", "Take the last operation back", () => this.back()), " ", button("Start anew", "The boot alone again", () => this.anew())),
+          stopping("Take the last back", "Take the last operation back", () => this.back()), " ", stopping("Start anew", "The boot alone again", () => this.anew())),
         this.outcome, this.operations)),
       el("p", { class: "hint" }, "Left and right step, Page Up and Page Down go by sentences, Home and End to the ends, the space bar plays. Book, Spaces, Walk and Checks show the step that you leave here."));
     this.tape = null;

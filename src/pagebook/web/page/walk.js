@@ -3,7 +3,7 @@
 
 import { latest } from "./api.js";
 import { pteBits } from "./bits.js";
-import { count, el, fill, onChange, pasted } from "./dom.js";
+import { button, count, el, fill, onChange, pasted } from "./dom.js";
 import { figure } from "./figure.js";
 
 const ACCESSES = ["load", "store", "fetch", "amo"];
@@ -39,7 +39,6 @@ class Walk {
       el("form", { submit: (event) => { event.preventDefault(); this.explain(); } },
         el("label", {}, el("span", { class: "hidden" }, "What the kernel printed"), this.lines), el("button", { type: "submit", class: "main" }, "Explain")));
     this.told = el("div", { class: "verdict-box", id: "told", role: "status" });
-    const button = (words, name, click) => el("button", { type: "button", "aria-label": name, title: name, click }, words);
     this.back = button("◀ Back", "A step back", () => this.step(-1));
     this.on = button("Step ▶", "A step on", () => this.step(1));
     this.playing = button("Play", "Play all steps", () => this.play());
