@@ -6,6 +6,7 @@ import time
 from typing import Any
 from urllib.parse import parse_qs
 
+SHORT = 200  # milliseconds
 PATIENCE = 60.0  # seconds
 Page = Any  # of Playwright's, which is not imported to look at this file
 
@@ -267,10 +268,26 @@ def _clicks(page: Page) -> None:
         "(new URLSearchParams(location.hash.slice(1)).get('ops') ?? '').split(',').length === 4",
         "no click is lost",
     )
+    _back_at_once(page)
     page.get_by_role("button", name="Start anew").click()
     page.locator(".operation[data-name=lose] button").click()
     settled(page, "/ops=lose\\.\\d+(&|$)/.test(location.hash)", "what is asked for after a new start is done after it")
     _is_done(page, "lose")
+
+
+def _back_at_once(page: Page) -> None:
+    """What is taken back, and is there again before that is shown, is shown as it was."""
+    page.keyboard.press("End")
+    settled(page, "scrub.value === scrub.max", "the tape ends")
+    page.wait_for_timeout(SHORT)
+    where = page.text_content("#where")
+    for pause in (0, SHORT):
+        page.get_by_role("button", name="Take the last back").click()
+        page.wait_for_timeout(pause)
+        page.go_back()
+        settled(page, f"document.getElementById('where').textContent === {where!r}", "the tape is as it was")
+        page.wait_for_timeout(5 * SHORT)
+        assert page.text_content("#where") == where, "and stays so"
 
 
 def _stands(page: Page, step: int) -> None:

@@ -54,10 +54,10 @@ const page = {
 
 let current = null;
 let shown = "";
-let when = "";
+let when = ""; // of which the newest look is
 let showing = 0;
 let looks = 0;
-let looked = null;
+let looked = null; // the newest look, when it is there
 let refused = ""; // why the view cannot be shown as the link says
 const left = {}; // the state in which each view was left
 
@@ -76,7 +76,8 @@ async function showState(state, isLast) {
   refused = "";
   const { ops, t, ...rest } = state;
   left[name] = { ...rest, view: name };
-  if (when !== timeOf(state) && (!(await told(look())) || !isLast())) return;
+  if (when !== timeOf(state)) look();
+  if (!(await told(looked)) || !isLast()) return;
   if (name !== shown) {
     current?.close?.();
     shown = name;
@@ -140,10 +141,17 @@ function look() {
 
 async function lookOnce(number) {
   const state = page.state();
-  const found = await ask("machine");
+  when = timeOf(state);
+  let found;
+  try {
+    found = await ask("machine");
+  } catch (error) {
+    if (number !== looks) return looked;
+    when = null;
+    throw error;
+  }
   if (number !== looks) return looked;
   page.machine = found;
-  when = timeOf(state);
   $("when").hidden = !when;
   $("when").textContent = state.t === undefined ? "✕ End of the tape" : `✕ Step ${(page.machine.generation - 1).toLocaleString("en")}`;
   const { name, guest, live } = page.machine;
