@@ -173,8 +173,8 @@ def test_only_the_guest_that_was_started_again_is_followed(monkeypatch):
 
 SLOW = """
 import time
-from pagebook.web import answers
-answers.ANSWERS["rule"] = lambda seen, query: time.sleep(4) or {}
+from pagebook.web import checking
+checking.rule = lambda seen, query: time.sleep(4) or {}
 from pagebook.cli import main
 main()
 """

@@ -7,21 +7,23 @@ reader raises the version.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pagebook.decode import PteMeaning
-from pagebook.explain import Explanation, Page
-from pagebook.faults import Fault, Otherwise
-from pagebook.instructions import Instruction
 from pagebook.ledger import Ledger
 from pagebook.machine import Area, Machine, Space
 from pagebook.mmu import Rule
-from pagebook.printed import Panicked
-from pagebook.quiz import Question
 from pagebook.sv import Format, Satp, flags_text
 from pagebook.table import Entry
 from pagebook.views.facts import FIRST_FREE, Listing, Node, Problem, Run, Walk, leaf
-from pagebook.xv6.kernel import Event
+
+if TYPE_CHECKING:  # a page or a list of mappings needs none of these
+    from pagebook.decode import PteMeaning
+    from pagebook.explain import Explanation, Page
+    from pagebook.faults import Fault, Otherwise
+    from pagebook.instructions import Instruction
+    from pagebook.printed import Panicked
+    from pagebook.quiz import Question
+    from pagebook.xv6.kernel import Event
 
 VERSION = 1
 Json = dict[str, Any]

@@ -1,4 +1,4 @@
-"""The answers that the page shows, as data for JSON: what machine, ledger, explain and checks say, and no more.
+"""The answers that the page shows of the machine itself, as data for JSON: what machine and ledger say, and no more.
 
 Addresses are hex strings, for they do not fit JavaScript's numbers; frames are counted as the book counts them.  Every
 list has a bound, and says when there is more.
@@ -6,27 +6,20 @@ list has a bound, and says when there is more.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from itertools import islice
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from pagebook import __version__
-from pagebook.checks.registry import BY_ID, RULES, page
 from pagebook.decode import FLAG_NAMES, decode_pte
-from pagebook.errors import BadAddress, BadTarget, PagebookError
-from pagebook.explain import Explanation, areas_at, explain, regime_of
-from pagebook.faults import explain_fault, explain_otherwise
+from pagebook.errors import BadAddress, BadTarget
 from pagebook.ledger import NOBODY, Role
 from pagebook.machine import Machine, Names, Space
-from pagebook.mmu import Extensions, Kind, Mmu
-from pagebook.printed import is_trap, read_panic, read_trap
-from pagebook.sv import FORMATS, RWX, Format, Satp, V, decode_satp, flags_text
-from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE, parse_address
-from pagebook.views import access as views
-from pagebook.views import data, facts, findings
+from pagebook.mmu import Extensions
+from pagebook.sv import FORMATS, RWX, Satp, V, decode_satp, flags_text
+from pagebook.units import PAGE_MASK, PAGE_SHIFT, PAGE_SIZE
+from pagebook.views import data, facts
 from pagebook.web.book import Book
 from pagebook.web.looks import Look, Seen
 from pagebook.web.query import Json, Query
@@ -237,183 +230,9 @@ def pte(seen: Seen, query: Query) -> Json:
     if value >> 8 * fmt.pte_bytes:
         raise BadAddress(f"{value:#x} is no PTE of {fmt.name}, which has {8 * fmt.pte_bytes} bits")
     places = [{"name": one.name, "low": one.low, "bits": one.bits} for one in fmt.pte_fields]
-    return {**data.pte(decode_pte(value, fmt, _extensions(query))), "places": places}
+    return {**data.pte(decode_pte(value, fmt, extensions(query))), "places": places}
 
 
-def _extensions(query: Query) -> Extensions:
+def extensions(query: Query) -> Extensions:
     """What the hart implements: by default what it does for the verb walk."""
     return Extensions(not query.flag("svade"), query.flag("svnapot"), query.flag("svpbmt"), query.flag("svrsw60t59b"))
-
-
-def walk(seen: Seen, query: Query) -> Json:
-    """One access explained, step by step."""
-    look = seen.now()
-    found = explained(seen, look, query)
-    shape = _shape(found.space.table.format)
-    return {"generation": look.generation, **data.access(look.machine, found), **shape}
-
-
-def explained(seen: Seen, look: Look, query: Query) -> Explanation:
-    """The access that is asked for, and what it comes to."""
-    one = space_of(seen, look, query)
-    kind = query.one_of("access", {kind.name.lower(): kind for kind in Kind}, "load")
-    priv = query.one_of("priv", {"U": "U", "S": "S", "M": "M", "": None}, "")
-    regime = regime_of(one, priv, query.flag("sum"), query.flag("mxr"))
-    mmu = Mmu(look.machine.memory, _extensions(query))
-    return explain(mmu, one, regime, kind, query.address("va"), query.number("size", 4 if kind is Kind.AMO else 1))
-
-
-def _shape(fmt: Format) -> Json:
-    """Where the fields of an address and of a PTE stand."""
-    return {
-        "va_shape": {
-            "offset_bits": PAGE_SHIFT,
-            "index_bits": fmt.index_bits,
-            "levels": fmt.levels,
-            "xlen": fmt.xlen,
-            "pte_bytes": fmt.pte_bytes,
-        },
-        "places": [{"name": place.name, "low": place.low, "bits": place.bits} for place in fmt.pte_fields],
-    }
-
-
-def fault(seen: Seen, query: Query) -> Json:
-    """What explains the trap or panic that a kernel printed: what is told of it and, where there is one, the access."""
-    look = seen.now()
-    text = query.text("trap")
-    if panic := read_panic(text):
-        return _told(look, f"panic: {panic.words}", views.told_of_panic(panic))
-    asked = read_trap(text)
-    mmu = Mmu(look.machine.memory, _extensions(query))
-    if asked.printed.other:
-        other = explain_otherwise(look.machine, mmu, asked.printed, None, asked.priv, seen.tape)
-        return _told(look, f"scause {views.printed(asked.printed)}", views.told_otherwise(other))
-    found = explain_fault(look.machine, mmu, asked.printed, None, asked.priv, model=seen.tape)
-    return {
-        "generation": look.generation,
-        "printed": f"scause {views.printed(found)}",
-        "told": [one._asdict() for one in views.told(found)],
-        "fits": found.fits,
-        "access": {**data.access(look.machine, found.chosen), **_shape(found.chosen.space.table.format)}
-        if found.named
-        else None,
-    }
-
-
-def _told(look: Look, printed: str, told: Iterable[views.Told]) -> Json:
-    """What is told of what is no access."""
-    return {
-        "generation": look.generation,
-        "printed": printed,
-        "told": [one._asdict() for one in told],
-        "fits": False,
-        "access": None,
-    }
-
-
-def checks(seen: Seen, query: Query) -> Json:
-    """What is wrong, with the name of each rule that was asked."""
-    report, generation = seen.report()
-    return {
-        "generation": generation,
-        **findings.data(report),
-        "names": {id: {"name": BY_ID[id].name, "summary": BY_ID[id].summary} for id in report.rules},
-    }
-
-
-def rule(seen: Seen, query: Query) -> Json:
-    """The page of a rule, as it comes with the package."""
-    found = query.one_of("id", BY_ID, "")
-    return {"id": found.id, "name": found.name, "text": page(found.id)}
-
-
-class Hit(NamedTuple):
-    """A place that fits what was searched: ``view`` says where the page shows it."""
-
-    view: str
-    words: str
-    space: str | None
-    va: str | None
-    pa: str | None
-    rule: str | None = None
-
-
-MOST_HITS = 40
-_HEX = re.compile(r"[0-9a-f]{1,16}")
-MOST_SPACES = 200  # that are asked for an address
-
-
-def search(seen: Seen, query: Query) -> Json:
-    """Where the page can go for a physical address, a frame number, a virtual address or a name."""
-    look = seen.now()
-    words = query.text("q").strip()
-    if is_trap(words):
-        trap = Hit("trap", "this trap, explained", None, None, None)
-        return {"generation": look.generation, "hits": [trap._asdict()]}
-    try:
-        number = parse_address(words)
-    except ValueError:
-        number = -1
-    hits = list(islice(_by_number(look.machine, number), MOST_HITS)) if 0 <= number < 1 << 64 else []
-    if words:
-        hits += list(islice(_by_name(look.machine, words.lower()), MOST_HITS - len(hits)))
-    return {"generation": look.generation, "hits": [hit._asdict() for hit in hits]}
-
-
-def _by_number(found: Machine, number: int) -> Any:  # noqa: ANN401 - an iterator of hits
-    if number in found.memory:
-        yield Hit("book", f"frame at {number & ~PAGE_MASK:#x}, a physical address", None, None, hex(number))
-    if number << PAGE_SHIFT in found.memory:
-        yield Hit("book", f"frame number {number:#x}", None, None, hex(number << PAGE_SHIFT))
-    for one in found.spaces[:MOST_SPACES]:
-        try:
-            pa = one.table.translate(number)
-        except PagebookError:
-            continue
-        if pa is not None:
-            place = " and ".join(areas_at(one, number))
-            yield Hit("walk", f"{one.name}: {number:#x} {place}".rstrip(), one.name, hex(number), hex(pa))
-
-
-def _by_name(found: Machine, words: str) -> Any:  # noqa: ANN401
-    pid = words.removeprefix("pid").lstrip(" =")
-    for one in found.spaces:
-        if words in one.name.lower() or pid == str(one.pid):
-            yield Hit("spaces", f"address space {one.name}", one.name, None, hex(one.table.root))
-    for area in found.areas:
-        if words in area.name.lower():
-            yield Hit("book", f"{area.name} at {area.start:#x}", None, None, hex(area.start))
-    for one in found.spaces:
-        for area in one.areas:
-            if words in area.name.lower():
-                yield Hit("walk", f"{one.name}: {area.name} at {area.start:#x}", one.name, hex(area.start), None)
-    for rule in RULES:
-        if words in rule.id.lower() or words in rule.name:
-            yield Hit("rule", f"rule {rule.id} {rule.name}: {rule.summary}", None, None, None, rule.id)
-    kernel = next((one.name for one in found.spaces if one.pid is None), None)
-    named = [(kernel, found.symbols), *((one.name, one.symbols) for one in found.spaces)]
-    for space_name, symbols in named:
-        name, plus, offset = words.partition("+0x")
-        for symbol, value in symbols.items() if plus else ():
-            if symbol.lower() == name and space_name is not None:
-                at = hex(value + int(offset, 16)) if _HEX.fullmatch(offset) else hex(value)
-                yield Hit("walk", f"{space_name}: {symbol}+0x{offset}, at {at}", space_name, at, None)
-        for name, value in symbols.items():
-            if words in name.lower() and space_name is not None:
-                yield Hit("walk", f"{space_name}: {name}, a symbol at {value:#x}", space_name, hex(value), None)
-
-
-ANSWERS: dict[str, Callable[[Seen, Query], Json]] = {
-    "machine": machine,
-    "book": book,
-    "frame": frame,
-    "space": space,
-    "table": table,
-    "pte": pte,
-    "walk": walk,
-    "fault": fault,
-    "checks": checks,
-    "rule": rule,
-    "search": search,
-}
-"""The answers by the last word of their paths."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import traceback
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from importlib.resources import files
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,14 +19,23 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pagebook.errors import PagebookError
-from pagebook.web import answers, figures, taping
 from pagebook.web.gate import API, Gate
-from pagebook.web.looks import Looks, Seen
+from pagebook.web.looks import Looks
 from pagebook.web.query import Json, Query
-from pagebook.web.tapes import Tapes
+
+if TYPE_CHECKING:
+    from pagebook.web.tapes import Tapes
 
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 INDEX = "index.html"
+ROOMS = {
+    **dict.fromkeys(("machine", "book", "frame", "space", "table", "pte"), "answers"),
+    **dict.fromkeys(("walk", "fault"), "accesses"),
+    **dict.fromkeys(("checks", "rule"), "checking"),
+    "search": "searching",
+    "figure": "figures",
+}
+"""The modules that answer, by the last word of the paths."""
 Answer = Callable[[Query], Json]
 
 
@@ -38,23 +49,40 @@ def make_app(looks: Looks, address: str, port: int, token: str) -> Gate:
 
 
 def _answers(looks: Looks) -> dict[str, Answer]:
-    """What each path answers: of the target as it is now, or of the tape's machine where a question names a step."""
-    tapes = Tapes(looks.target)
+    """What each path answers: of the target as it is now, or of the tape's machine where a question names a step.
 
-    def at_its_time(answer: Callable[[Seen, Query], Json]) -> Answer:
+    The module that answers, and the tape, are loaded when somebody asks: the first view needs few of them.
+    """
+    kept: list[Tapes] = []
+    keeping = threading.Lock()
+
+    def tapes() -> Tapes:
+        from pagebook.web.tapes import Tapes
+
+        with keeping:
+            if not kept:
+                kept.append(Tapes(looks.target))
+            return kept[0]
+
+    def answer_of(name: str, room: str) -> Callable[..., Json]:
+        found: Callable[..., Json] = getattr(import_module(f"pagebook.web.{room}"), name)
+        return found
+
+    def at_its_time(name: str, room: str) -> Answer:
         def found(query: Query) -> Json:
+            answer = answer_of(name, room)
             if not query.has("ops") and not query.has("t"):
                 return answer(looks, query)
-            with tapes.at(query.text("ops", ""), query.number("t", 0) if query.has("t") else None) as played:
+            step = query.number("t", 0) if query.has("t") else None
+            with tapes().at(query.text("ops", ""), step) as played:
                 return answer(played, query)
 
         return found
 
-    at_any_time = answers.ANSWERS | {"figure": figures.figure}
-    return {name: at_its_time(answer) for name, answer in at_any_time.items()} | {
-        "tape": lambda query: taping.tape(tapes, query),
-        "steps": lambda query: taping.steps(tapes, query),
-        "changes": lambda query: taping.changes(looks, query),
+    return {name: at_its_time(name, room) for name, room in ROOMS.items()} | {
+        "tape": lambda query: answer_of("tape", "taping")(tapes(), query),
+        "steps": lambda query: answer_of("steps", "taping")(tapes(), query),
+        "changes": lambda query: answer_of("changes", "taping")(looks, query),
     }
 
 

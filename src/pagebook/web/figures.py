@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pagebook.views import facts, frames
-from pagebook.web.answers import explained, space_of
+from pagebook.web.accesses import explained
+from pagebook.web.answers import space_of
 from pagebook.web.looks import Look, Seen
 from pagebook.web.query import Json, Query
 

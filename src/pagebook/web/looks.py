@@ -13,18 +13,18 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pagebook.checks.looks import Report, check, confirm
-from pagebook.checks.registry import choose
-from pagebook.diff import Difference, compare
 from pagebook.errors import PagebookError, SourceLost
 from pagebook.ledger import Ledger
 from pagebook.machine import Machine
 from pagebook.targets import TORN, Target
-from pagebook.views import changes
-from pagebook.views.text import Line
 from pagebook.web.book import Book, Folding
+
+if TYPE_CHECKING:
+    from pagebook.checks.looks import Report
+    from pagebook.diff import Difference
+    from pagebook.views.text import Line
 
 LEAST_PAUSE = 0.25  # seconds between two looks
 SHARE = 4  # and that many times as long as the last one took
@@ -171,6 +171,9 @@ class Looks:
 
     def report(self) -> tuple[Report, int]:
         """What the checks find, and the generation they were asked of; of a guest that moves, what stays in looks."""
+        from pagebook.checks.looks import check, confirm
+        from pagebook.checks.registry import choose
+
         with self._looking:
             look = self.now()
             if self._report is None or (self.moves and time.monotonic() - self._checked > CHECKED):
@@ -193,6 +196,8 @@ class Looks:
         else:
             self.target.remarks.clear()  # what is so still is said again
             fresh = self._counted(self.target)
+            from pagebook.diff import compare
+
             if self._kept.is_counted:  # what is counted only now is no more as it was
                 self._remember(compare(self._kept.ledger, fresh.ledger), fresh.generation)
             self._kept = fresh
@@ -206,6 +211,8 @@ class Looks:
 
     def _remember(self, found: Difference, generation: int) -> None:
         """Keep what changed, for some minutes."""
+        from pagebook.views import changes
+
         now = time.time()
         while self.changes and now - self.changes[0].at > REMEMBERED:
             self.changes.popleft()
