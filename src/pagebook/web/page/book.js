@@ -132,7 +132,7 @@ class Book {
     if (first === null) first = selected === null ? 0 : selected - Math.floor(rows / 2) * 2 ** row;
     const last = Math.max(Math.ceil(frames / 2 ** row) - rows, 0);
     first = Math.min(Math.max(Math.floor(first / 2 ** row), 0), last) * 2 ** row;
-    return { folded, width, height, row, largest, columns, shift: row - columnBits, cell, tall, rows, first, selected };
+    return { folded, width, row, largest, columns, shift: row - columnBits, cell, tall, rows, first, selected };
   }
 
   async show(state) {
@@ -155,7 +155,7 @@ class Book {
       this.parts = new Parts(found.parts);
       this.key_ = key;
     }
-    this.sheets.style.minHeight = this.page.machine.live ? `${plan.height}px` : ""; // what is below stays where it is
+    this.keepHeight(plan);
     this.shownPlan = plan;
     await this.showStrip(plan);
     this.repaint();
@@ -165,6 +165,13 @@ class Book {
     }
     this.selectedWord = state.sel;
     return undefined;
+  }
+
+  /** As a guest that is followed takes memory and gives it back, what is below the cells goes down and not up again. */
+  keepHeight({ width, rows, tall }) {
+    this.height = this.page.machine.live && width === this.heightAt ? Math.max(this.height, rows * tall) : rows * tall;
+    this.heightAt = width;
+    this.sheets.style.minHeight = `${this.height}px`;
   }
 
   /** No frame is shown where the link names none. */
