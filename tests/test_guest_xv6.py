@@ -311,6 +311,19 @@ def test_of_a_guest_whose_kernel_was_built_anew_the_file_is_known_as_it_was(tmp_
     built_anew(fake)
     assert kernel_in(fake.path, source.memory) is first
     assert kernel_in(fake.path, Memory([])).symbols == fake.symbols, "where nothing fits, it is the file as it is"
+    fake.path.write_bytes(b"not linked yet")
+    assert kernel_in(fake.path, source.memory) is first
+    with pytest.raises(BadFile):
+        kernel_in(fake.path, Memory([]))
+
+
+def test_of_two_files_that_fit_memory_the_one_as_it_is_now_is_read(tmp_path):
+    fake = Fake(Shape(), tmp_path)
+    source = fake.source()
+    fake.build(dwarf=False)
+    assert kernel_in(fake.path, source.memory).layouts is None
+    fake.build()
+    assert kernel_in(fake.path, source.memory).layouts is not None
 
 
 def test_another_build_is_refused_in_one_sentence_where_it_says_what_is_not_there(tmp_path):

@@ -79,6 +79,12 @@ def api(app, name, query=""):
     return found.data
 
 
+def refused(app, name, query):
+    found = ask(app, f"/api/{name}", query)
+    assert found.status == 400, found.body
+    return found.data["error"]
+
+
 WRONG = {
     "another name as host": ("/api/machine", "", {"host": f"evil.example:{PORT}"}, "GET", 403),
     "another port": ("/", "", {"host": "127.0.0.1:80"}, "GET", 403),

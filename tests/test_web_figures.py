@@ -9,8 +9,7 @@ from pagebook.targets import ModelOptions, opened
 from pagebook.web.app import make_app
 from pagebook.web.figures import FIGURES
 from pagebook.web.looks import Looks
-from test_web import PORT, TOKEN, api
-from test_web_tapes import refused
+from test_web import PORT, TOKEN, api, refused
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pagebook.web.app import make_app
 from pagebook.web.looks import Looks
 from pagebook.xv6.boot import boot, machine
 from pagebook.xv6.driving import OPERATIONS, drive
-from test_web import PORT, TOKEN, api, ask
+from test_web import PORT, TOKEN, api, refused
 
 SMALL = {"ram": 4 << 20, "nproc": 8}
 OPS = "fork.2,sbrk.3.8192,lose.3"
@@ -21,12 +21,6 @@ OPS = "fork.2,sbrk.3.8192,lose.3"
 def app():
     with opened("xv6", ModelOptions(**SMALL)) as target:
         yield make_app(Looks(target, moves=False), "127.0.0.1", PORT, TOKEN)
-
-
-def refused(app, name, query):
-    found = ask(app, f"/api/{name}", query)
-    assert found.status == 400, found.body
-    return found.data["error"]
 
 
 def test_the_tape_tells_the_story_the_operations_and_the_processes(app):

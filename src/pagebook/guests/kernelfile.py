@@ -72,13 +72,20 @@ def kernel_file(path: str | Path) -> KernelFile:
 def kernel_in(path: str | Path, memory: Memory) -> KernelFile:
     """The kernel's ELF file at ``path``, or what that file was before where this memory holds that.
 
-    Who builds a kernel anew while a guest runs has the guest's own in no file.  BadFile as `kernel_file`.
+    Who builds a kernel anew while a guest runs has the guest's own in no file, and for a moment no file.  BadFile as
+    `kernel_file`, where nothing that was read before fits.
     """
-    now = kernel_file(path)
-    before = [kept for (name, *_), kept in _kernels.items() if name == str(path) and kept is not now]
-    if not before or _is_in(memory, now):
+    before = [kept for (name, *_), kept in _kernels.items() if name == str(path)]
+    fitting = (kept for kept in reversed(before) if _is_in(memory, kept))
+    try:
+        now = kernel_file(path)
+    except BadFile:
+        if found := next(fitting, None):
+            return found
+        raise
+    if before in ([], [now]) or _is_in(memory, now):
         return now
-    return next((kept for kept in reversed(before) if _is_in(memory, kept)), now)
+    return next(fitting, now)
 
 
 def _is_in(memory: Memory, kernel: KernelFile) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from pagebook.decode import FLAG_NAMES, PteMeaning
@@ -116,8 +116,7 @@ def _updated(page: Page) -> Iterator[Line]:
 def fault(found: Fault) -> Iterator[Line]:
     """What was printed, what is told of it, and the access that explains it where there is one."""
     yield [("scause", "title"), (f" {printed(found)}", "")]
-    for one in told(found):
-        yield _labelled(one.label, one.words, one.style)
+    yield from _lines(told(found))
     if found.named:
         yield from access(found.chosen, sized=False)
 
@@ -125,15 +124,13 @@ def fault(found: Fault) -> Iterator[Line]:
 def otherwise(found: Otherwise) -> Iterator[Line]:
     """What was printed of a trap that no translation decides, and what is told of it."""
     yield [("scause", "title"), (f" {printed(found.printed)}", "")]
-    for one in told_otherwise(found):
-        yield _labelled(one.label, one.words, one.style)
+    yield from _lines(told_otherwise(found))
 
 
 def panic(found: Panicked) -> Iterator[Line]:
     """A panic without a trap, and what is known of it."""
     yield [("panic", "title"), (f" {found.words}", "")]
-    for one in told_of_panic(found):
-        yield _labelled(one.label, one.words, one.style)
+    yield from _lines(told_of_panic(found))
 
 
 def printed(found: Fault | Printed) -> str:
@@ -150,6 +147,10 @@ class Told(NamedTuple):
     label: str
     words: str
     style: str = ""
+
+
+def _lines(told: Iterable[Told]) -> Iterator[Line]:
+    return (_labelled(*one) for one in told)
 
 
 def told(found: Fault) -> Iterator[Told]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # a page or a list of mappings needs none of these
     from pagebook.explain import Explanation, Page
     from pagebook.faults import Fault, Otherwise
     from pagebook.instructions import Instruction
-    from pagebook.printed import Panicked
+    from pagebook.printed import Panicked, Printed
     from pagebook.quiz import Question
     from pagebook.xv6.kernel import Event
 
@@ -187,14 +187,10 @@ def _rule(rule: Rule | None) -> Json | None:
 
 def otherwise(machine: Machine, found: Otherwise) -> Json:
     """What was printed of a trap that no translation decides, and where its instruction is."""
-    printed = found.printed
     return document(
         "trap",
         machine=machine.name,
-        scause=hex(printed.scause),
-        stval=hex(printed.stval),
-        sepc=_hex(printed.sepc),
-        pid=printed.pid,
+        **_printed(found.printed),
         why=found.why,
         instruction=None if found.instruction is None else _instruction(found.instruction),
         also=list(found.same),
@@ -202,6 +198,10 @@ def otherwise(machine: Machine, found: Otherwise) -> Json:
         code=list(found.code),
         doubts=list(found.doubts),
     )
+
+
+def _printed(found: Fault | Printed) -> Json:
+    return {"scause": hex(found.scause), "stval": hex(found.stval), "sepc": _hex(found.sepc), "pid": found.pid}
 
 
 def panic(found: Panicked) -> Json:
@@ -214,10 +214,7 @@ def fault(machine: Machine, found: Fault) -> Json:
     return document(
         "fault",
         machine=machine.name,
-        scause=hex(found.scause),
-        stval=hex(found.stval),
-        sepc=_hex(found.sepc),
-        pid=found.pid,
+        **_printed(found),
         fits=found.fits,
         certain=found.certain,
         instruction=None if found.instruction is None else _instruction(found.instruction),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import traceback
 from collections.abc import Awaitable, Callable
 from importlib import import_module
 from importlib.resources import files
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -22,9 +21,7 @@ from pagebook.errors import PagebookError
 from pagebook.web.gate import API, Gate
 from pagebook.web.looks import Looks
 from pagebook.web.query import Json, Query
-
-if TYPE_CHECKING:
-    from pagebook.web.tapes import Tapes
+from pagebook.web.tapes import Tapes
 
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 INDEX = "index.html"
@@ -51,18 +48,9 @@ def make_app(looks: Looks, address: str, port: int, token: str) -> Gate:
 def _answers(looks: Looks) -> dict[str, Answer]:
     """What each path answers: of the target as it is now, or of the tape's machine where a question names a step.
 
-    The module that answers, and the tape, are loaded when somebody asks: the first view needs few of them.
+    The modules that answer are loaded when somebody asks: the first view needs few of them.
     """
-    kept: list[Tapes] = []
-    keeping = threading.Lock()
-
-    def tapes() -> Tapes:
-        from pagebook.web.tapes import Tapes
-
-        with keeping:
-            if not kept:
-                kept.append(Tapes(looks.target))
-            return kept[0]
+    tapes = Tapes(looks.target)
 
     def answer_of(name: str, room: str) -> Callable[..., Json]:
         found: Callable[..., Json] = getattr(import_module(f"pagebook.web.{room}"), name)
@@ -74,14 +62,14 @@ def _answers(looks: Looks) -> dict[str, Answer]:
             if not query.has("ops") and not query.has("t"):
                 return answer(looks, query)
             step = query.number("t", 0) if query.has("t") else None
-            with tapes().at(query.text("ops", ""), step) as played:
+            with tapes.at(query.text("ops", ""), step) as played:
                 return answer(played, query)
 
         return found
 
     return {name: at_its_time(name, room) for name, room in ROOMS.items()} | {
-        "tape": lambda query: answer_of("tape", "taping")(tapes(), query),
-        "steps": lambda query: answer_of("steps", "taping")(tapes(), query),
+        "tape": lambda query: answer_of("tape", "taping")(tapes, query),
+        "steps": lambda query: answer_of("steps", "taping")(tapes, query),
         "changes": lambda query: answer_of("changes", "taping")(looks, query),
     }
 

@@ -10,10 +10,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pagebook.checks.looks import Report, check
-from pagebook.checks.registry import choose
 from pagebook.errors import BadTarget
 from pagebook.targets import Target
 from pagebook.units import size_text
@@ -22,6 +20,9 @@ from pagebook.xv6.driving import Done, drive, words
 from pagebook.xv6.kernel import Kernel
 from pagebook.xv6.recording import Recorder
 from pagebook.xv6.tape import Tape
+
+if TYPE_CHECKING:
+    from pagebook.checks.looks import Report
 
 MOST_RAM = 1 << 30
 MOST_OPERATIONS = 64
@@ -54,6 +55,9 @@ class Played:
 
     def report(self) -> tuple[Report, int]:
         """What the checks find at this step."""
+        from pagebook.checks.looks import check
+        from pagebook.checks.registry import choose
+
         self._report = self._report or check(self._look.machine, choose())
         return self._report, self._look.generation
 

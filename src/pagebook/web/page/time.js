@@ -287,16 +287,21 @@ class Tape {
   }
 
   back() {
-    this.after(() => this.goTo({ ops: (this.ops ?? "").split(",").slice(0, -1).join(","), t: "" }));
+    this.after(() => this.boot((this.ops ?? "").split(",").slice(0, -1).join(",")));
   }
 
   anew() {
-    this.after(() => this.goTo({ ops: "", t: "" }));
+    this.after(() => this.boot(""));
+  }
+
+  /** Have these operations and no others after a new boot. */
+  boot(ops) {
+    fill(this.outcome, "The kernel boots …");
+    return this.goTo({ ops, t: "" });
   }
 
   /** Have these operations and this step, and wait until they are shown. */
   async goTo(changes) {
-    fill(this.outcome, "The kernel boots …");
     await this.page.goAndShow({ ...this.page.state(), view: "time", ...changes }, false);
     this.drawPanel();
   }

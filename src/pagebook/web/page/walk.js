@@ -10,7 +10,7 @@ const ACCESSES = ["load", "store", "fetch", "amo"];
 const PRIVILEGES = [["", "usual"], ["U", "user"], ["S", "supervisor"], ["M", "machine"]];
 const TICKS = [["sum", "SUM: S may use U pages"], ["mxr", "MXR: X pages can be read"], ["svade", "Svade: A and D are software's"], ["svnapot", "Svnapot: 64 KiB pages"], ["svpbmt", "Svpbmt: memory types"], ["svrsw60t59b", "Svrsw60t59b: two more bits for software"]];
 const PRINTED = "usertrap(): unexpected scause 0xf pid=3\n            sepc=0xc stval=0x2fb0";
-const TOLD = { pid: "The pid", code: "The instruction", not: "Not", also: "Also", but: "But", then: "What next", fault: "Why", why: "Why", likely: "Usually" };
+const TOLD = { pid: "The pid", code: "The instruction", not: "Not", also: "Also", but: "But", then: "What next", why: "Why", likely: "Usually" };
 const PACE = 1200; // milliseconds a step, when it plays
 
 export function walkView(page) {
@@ -137,7 +137,7 @@ class Walk {
 
   /** What is told of a trap, before its walk. */
   tell(found) {
-    const why = found.fits ? [{ label: "fault", words: found.access.verdict }, ...found.access.likely.map((words) => ({ label: "likely", words }))] : [];
+    const why = found.fits ? [{ label: "why", words: found.access.verdict }, ...found.access.likely.map((words) => ({ label: "likely", words }))] : [];
     this.lines.value ||= this.page.state().trap;
     fill(this.told, el("p", {}, found.printed),
       el("dl", { class: "facts" }, [...found.told, ...why].map(({ label, words, style }) => [el("dt", {}, TOLD[label] ?? label), el("dd", { class: style || null }, words)])));
